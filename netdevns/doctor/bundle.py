@@ -14,7 +14,7 @@ from ..oci.annotations import PREFIX
 from ..oci.annotations import devices as annotated
 from ..reports import Report
 from ..text.outcome import Usage
-from ..text.quote import printable, quoted
+from ..text.quote import command, printable, quoted
 from .devices import keeping, why_lost
 from .finding import ERROR, OK, WARNING, Finding
 from .host import AS_ROOT, Host
@@ -137,7 +137,7 @@ def _way(bundle: Bundle, native: Sequence[str] | None) -> Iterator[Finding]:
     pairs = ", ".join(f"{quoted(device)} -> {quoted(name)}" for device, name in bundle.devices.items())
     for name in bundle.refused_annotations():
         text = f"its annotation asks for {quoted(name)}, which no --allow of a hook admits: it is ignored"
-        yield found(ERROR, text, f"netdevns hooks-dir --allow {quoted(name)} --install")
+        yield found(ERROR, text, command("netdevns", "hooks-dir", "--allow", name, "--install"))
     if not bundle.devices:
         text = "asks for no device: neither by linux.netDevices, an annotation, nor a hook's arguments"
         yield found(ERROR, text, 'docs/hooks.md, "Devices"; some managers drop linux.netDevices')

@@ -12,7 +12,7 @@ from .. import __version__
 from ..netlink.error import EngineError
 from ..oci import hook_line
 from ..text.output import internal
-from ..text.quote import printable
+from ..text.quote import command, printable
 from . import installations, kernel, runtimes
 from .conf import Toml
 from .finding import ERROR, OK, WARNING, Finding
@@ -103,7 +103,7 @@ def _itself(host: Host, trials: Trials) -> Iterator[Finding]:
 
 def _unread(host: Host) -> Iterator[Finding]:
     for path, why in host.unread.items():
-        hint = "sudo netdevns doctor" if why == os.strerror(errno.EACCES) else f"ls -l {path}"
+        hint = "sudo netdevns doctor" if why == os.strerror(errno.EACCES) else command("ls", "-l", path)
         yield Finding(CHECK, WARNING, path, f"cannot be read: {why}", hint)
 
 

@@ -17,7 +17,7 @@ from ..errors import ConfigInvalid
 from ..oci import cdi, config_json, hook_command, hooks_dir, netavark
 from ..oci.annotations import PREFIX
 from ..text.outcome import Usage
-from ..text.quote import printable, quoted
+from ..text.quote import command, printable, quoted
 from .conf import Toml
 from .finding import ERROR, OK, WARNING, Finding
 from .host import Host, why_untrusted
@@ -98,7 +98,8 @@ def check(host: Host, found: list[Installation], trials: Trials, *, is_bundle: b
     for each in found:
         problems = [*each.problems, *_tried(each, trials)]
         if each.path.startswith("/") and (why := why_untrusted(host.path(each.path))):
-            problems.append(Finding(CHECK, ERROR, each.path, f"{why}; {_OURS}", f"chown root:root {each.path}"))
+            hint = command("chown", "root:root", each.path)
+            problems.append(Finding(CHECK, ERROR, each.path, f"{why}; {_OURS}", hint))
         yield from problems
         if not any(problem.severity != OK for problem in problems):
             runs = sorted({f"{trials.of(line).text}, {printable(line.program)}" for line in each.lines})
@@ -279,7 +280,7 @@ def _launcher(host: Host, each: Installation, text: str) -> None:
     else:
         each.lines.append(line)
     if not os.access(host.path(each.path), os.X_OK):
-        each.problem(ERROR, "it is not executable", f"chmod 755 {each.path}")
+        each.problem(ERROR, "it is not executable", command("chmod", "755", each.path))
 
 
 def _networks(host: Host, conf: Toml, has_plugin: bool) -> Iterator[Installation]:
@@ -351,11 +352,11 @@ def _units(host: Host) -> Iterator[Installation]:
         if not os.path.basename(path).startswith("netdevns-"):
             continue
         text = host.text(path) or ""
-        for command in re.findall(r"^ExecStart=[:@!+-]*(.*)$", text, re.MULTILINE):
-            if COMMAND not in command:
+        for value in re.findall(r"^ExecStart=[:@!+-]*(.*)$", text, re.MULTILINE):
+            if COMMAND not in value:
                 continue
             each = Installation("units", path, "systemd unit")
-            line = parse(_words(command))
+            line = parse(_words(value))
             if line is None:
                 each.problem(WARNING, "its ExecStart= has no known form: it was not tried", AGAIN)
             else:
@@ -366,9 +367,9 @@ def _units(host: Host) -> Iterator[Installation]:
             yield each
 
 
-def _words(command: str) -> list[str]:
+def _words(value: str) -> list[str]:
     try:
-        return [word.replace("%%", "%") for word in shlex.split(command)]
+        return [word.replace("%%", "%") for word in shlex.split(value)]
     except ValueError:
         return []
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from .. import __version__
 from ..oci import hook_line
 from ..oci.hook_line import PACKAGES_OF_OTHERS, STATIC, Refused
-from ..text.quote import printable, quoted
+from ..text.quote import command, printable, quoted
 from .finding import ERROR, OK, WARNING
 from .host import AS_ROOT, Host, NotIsolated, NotRun, by_root, run, why_untrusted
 
@@ -164,7 +164,7 @@ class Trials:
         if not os.path.exists(real):
             return Trial(ERROR, f"there is no {shown}", _AGAIN)
         if not os.path.isfile(real) or not os.access(real, os.X_OK):
-            return Trial(ERROR, f"{shown} is not executable", f"chmod 755 {shown}")
+            return Trial(ERROR, f"{shown} is not executable", command("chmod", "755", path))
         if not line.is_static:
             return self._of_python([real, *line.start[1:]])
         if why := why_untrusted(real):

@@ -22,7 +22,7 @@ from ..system import exclusion
 from ..system.folders import JOURNAL_DIR, open_file, open_folder
 from ..system.netns import CURRENT, NETNS_DIR
 from ..text.outcome import UNTOUCHED, UNTOUCHED_ELSE
-from ..text.quote import printable, quoted, shown
+from ..text.quote import command, printable, quoted, shown
 from .devices import whereabouts
 from .finding import ERROR, OK, WARNING, Finding
 from .host import Host
@@ -35,7 +35,6 @@ LINES_MAX = 3
 _VERDICTS = (UNTOUCHED, UNTOUCHED_ELSE)
 _LONG_ID, _ID_SHOWN = re.compile("[0-9a-f]{64}"), 12  # as podman and docker shorten it
 _FOLDERS = (store.TXN, loans.FOLDER, store.ASIDE, loans.PREPARED)
-_TRUST = "inspect it; then: chown root:root {0}; chmod go-w {0}"
 
 
 def check(host: Host) -> Iterator[Finding]:
@@ -73,7 +72,8 @@ def _refused(path: str, e: OSError) -> Finding:
     if e.errno == errno.EACCES or (e.errno == errno.EPERM and os.geteuid() != 0):
         text = f"cannot be read: {e.strerror}: nothing is known of records and loans"
         return Finding(CHECK, WARNING, path, text, "sudo netdevns doctor")
-    return Finding(CHECK, ERROR, path, f"{e.strerror}: every move refuses to use it", _TRUST.format(path))
+    hint = f"inspect it; then: {command('chown', 'root:root', path)}; {command('chmod', 'go-w', path)}"
+    return Finding(CHECK, ERROR, path, f"{e.strerror}: every move refuses to use it", hint)
 
 
 # ---- locks -----------------------------------------------------------------------------------------------------------
@@ -197,16 +197,16 @@ def _loans(host: Host, directory: str) -> Iterator[Finding]:
         except OSError as e:
             yield Finding(CHECK, WARNING, path, f"cannot be read: {e.strerror}", "netdevns return")
             continue
-        command = loans.command(container, namespaces)
+        remedy = loans.command(container, namespaces)
         text = f"{whereabouts(container, namespaces)}: {devices}"
         back = [name for name in names if name in (host.nics or {})]
         if is_old:
-            yield Finding(CHECK, WARNING, path, f"{text}: {_BEFORE_BOOT}", command)
+            yield Finding(CHECK, WARNING, path, f"{text}: {_BEFORE_BOOT}", remedy)
         elif is_ended and container not in namespaces:
             text = f"{text}, whose process has ended: its devices were not restored"
-            yield Finding(CHECK, ERROR, path, text, command)
+            yield Finding(CHECK, ERROR, path, text, remedy)
         elif back:
-            yield Finding(CHECK, WARNING, path, f"{text}; but a device {quoted(back[0])} is here", command)
+            yield Finding(CHECK, WARNING, path, f"{text}; but a device {quoted(back[0])} is here", remedy)
         else:
             yield Finding(CHECK, OK, path, text)
 
@@ -228,7 +228,7 @@ def _prepared(host: Host, directory: str) -> Iterator[Finding]:
             yield Finding(CHECK, OK, path, "a prepared namespace")
         else:
             text = "this prepared namespace has no name any more: its devices may have come back, or be lost in it"
-            yield Finding(CHECK, ERROR, path, text, f"netdevns return {name}")
+            yield Finding(CHECK, ERROR, path, text, loans.command(name, ()))
 
 
 # ---- the hooks' log --------------------------------------------------------------------------------------------------

@@ -235,9 +235,8 @@ class Pods:
         elif is_there:
             names = ", ".join(each.device or each.record for each in lives)
             text = "the runtime does not know this pod, but its network namespace exists, and has these"
-            lines.append(
-                f"{names}: {text}; end the processes in it (lsns --type net), then run `netdevns return {loan}`"
-            )
+            again = loans.command(loan, ())
+            lines.append(f"{names}: {text}; end the processes in it (lsns --type net), then run `{again}`")
         return self._report(label, lines, is_error or (is_there and pod is None))
 
     def _complete(self, pod: Pod, end: float) -> None:

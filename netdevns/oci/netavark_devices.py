@@ -155,7 +155,8 @@ def teardown(path: str, loan: str, interrupts: Interrupts | None) -> list[Recove
                 results += returns.return_loans(
                     only=ended, wait_s=returns.WAIT_S, is_ending=True, interrupts=interrupts
                 )
-            how = live_return.Request(f"when its container has ended, run `netdevns return {loan}`", interrupts)
+            again = f"when its container has ended, run `{loans.command(loan, ())}`"
+            how = live_return.Request(again, interrupts)
             results += live_return.return_devices(opened, live, lambda _: True, how, Patience(WAIT_S, interrupts))
             return results
     except Interrupted as e:

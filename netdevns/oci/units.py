@@ -19,7 +19,7 @@ from ..netlink import ifname
 from ..prepare import namespace
 from ..system.folders import JOURNAL_DIR
 from ..text.output import complain
-from ..text.quote import printable, quoted
+from ..text.quote import command, printable, quoted
 from . import hook_line, install
 from .hook_line import Refused
 from .install import Place
@@ -33,7 +33,7 @@ SETTLE_S = 0.2  # several devices of a container come back one after the other, 
 LONGEST_UNIT = 255  # characters of a unit's name
 
 _MARK = "# Written by `netdevns units"
-_HEAD = _MARK + "{words}`; `netdevns units{words} --uninstall` removes it.\n"
+_HEAD = _MARK + "{words}`; `netdevns units{words} --uninstall` removes it.\n"  # words: quoted for the shell
 _RULE = """\
 # A container's network card is added again when its namespace ends; virtual devices end with the namespace.
 ACTION=="add|move", SUBSYSTEM=="net", DEVPATH!="/devices/virtual/*", TEST=="{journal}", \
@@ -153,9 +153,9 @@ def _refuse_enabled(root: str, name: str | None) -> None:
         raise Refused(f"{printable(unit)}: it is enabled; first: systemctl disable --now '{printable(unit)}'")
 
 
-def _following(command: str, done: list[str]) -> list[str]:
+def _following(line: str, done: list[str]) -> list[str]:
     """The next command, if systemd runs and files have changed."""
-    return [f"next   {command}"] if done and os.path.isdir(BOOTED) else []
+    return [f"next   {line}"] if done and os.path.isdir(BOOTED) else []
 
 
 def common(words: list[str]) -> dict[str, str]:
@@ -202,7 +202,7 @@ def prepare(words: list[str], name: str, devices: Mapping[str, str | None]) -> s
         start=_line(words, "prepare", name, *arguments),
         stop=_line(words, "prepare", name, "--undo"),
     )
-    return _HEAD.format(words=f" {name}") + text
+    return _HEAD.format(words=f" {command(name)}") + text
 
 
 def unit_of(name: str) -> str:

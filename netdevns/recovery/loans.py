@@ -19,6 +19,7 @@ from ..engine.batch_device import BatchDevice
 from ..reports import Loan
 from ..system import folders
 from ..system.netns import CURRENT
+from ..text import quote
 from . import identity, layout, recover
 from .earlier import is_from
 from .layout import Damaged, Section
@@ -207,13 +208,15 @@ def live_command(container: str, namespaces: Collection[str]) -> str:
         return command(container, namespaces)
     if pod := pod_of(container):
         namespace, _, name = pod[1].rpartition("/")
-        return f"kubectl delete pod --namespace {namespace or 'default'} {name}"
-    return f"podman network disconnect {network[1]} {network[0]}" if network else ""
+        return quote.command("kubectl", "delete", "pod", "--namespace", namespace or "default", name)
+    return quote.command("podman", "network", "disconnect", network[1], network[0]) if network else ""
 
 
 def command(container: str, namespaces: Collection[str]) -> str:
     """The command that restores a container's devices, once it has ended; `namespaces`: the prepared ones."""
-    return f"netdevns prepare {container} --undo" if container in namespaces else f"netdevns return {container}"
+    if container in namespaces:
+        return quote.command("netdevns", "prepare", container, "--undo")
+    return quote.command("netdevns", "return", *["--"] * container.startswith("-"), container)
 
 
 def prepared(directory: str = folders.JOURNAL_DIR) -> frozenset[str]:

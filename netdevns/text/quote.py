@@ -24,10 +24,28 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else _visible(c) for c in text)
 
 
+def command(*words: str) -> str:
+    """Words as a shell command inside a message, quoted where needed; a word that is not printable as $'...'.
+
+    Source: POSIX.1-2024, Shell Command Language, 2.2.4 "Dollar-Single-Quotes"; bash and zsh have it, dash does not yet.
+    """
+    return " ".join(shlex.quote(word) if word.isprintable() else _dollar_quoted(word) for word in words)
+
+
 def command_line(*words: str) -> str | None:
-    """Words as a shell command, quoted where needed; None: not printable, or too long to type."""
-    line = shlex.join(words)
-    return line if line.isprintable() and len(line) <= LONGEST_COMMAND else None
+    """As `command`, for a line of its own; None: not printable, or too long to type."""
+    line = command(*words)
+    return line if all(word.isprintable() for word in words) and len(line) <= LONGEST_COMMAND else None
+
+
+def _dollar_quoted(word: str) -> str:
+    """Each byte of an unprintable character as three octal digits, which no digit behind them can extend."""
+    return "$'" + "".join(f"\\{c}" if c in "\\'" else c if c.isprintable() else _octal(c) for c in word) + "'"
+
+
+def _octal(char: str) -> str:
+    is_byte = "\udc80" <= char <= "\udcff"  # an undecodable byte (os.fsdecode)
+    return "".join(f"\\{b:03o}" for b in char.encode("utf-8", "surrogateescape" if is_byte else "surrogatepass"))
 
 
 def _visible(char: str) -> str:

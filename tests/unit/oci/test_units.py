@@ -229,6 +229,14 @@ def test_they_would_find_a_mistake(tmp_path: Path) -> None:
     assert judged(tmp_path, "/usr/bin/udevadm", "verify", f"/mnt/{units.RULE}").returncode == 1
 
 
+@pytest.mark.parametrize("name", ["a$(touch PWNED)", "net0; rm -f x", "it's"])
+def test_first_line_is_quoted_for_the_shell(name: str) -> None:
+    """It has the commands that wrote the file, and that removes it."""
+    written, removes = units.prepare(["/usr/bin/netdevns"], name, {"eth1": None}).splitlines()[0].split("`")[1::2]
+    assert shlex.split(written) == ["netdevns", "units", name]
+    assert shlex.split(removes) == ["netdevns", "units", name, "--uninstall"]
+
+
 def test_escapes() -> None:
     """As systemd-escape(1) of systemd 257 prints them."""
     assert units.unit_of("a b@%n") == r"netdevns-prepare-a\x20b\x40\x25n.service"

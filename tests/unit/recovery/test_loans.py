@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import struct
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 from netdevns import limits
+from netdevns.cli import usage
 from netdevns.errors import NetDevError
 from netdevns.netlink import ifaddr, route, uapi, wire
 from netdevns.oci import handover
@@ -246,6 +249,22 @@ def test_loan_of_a_pod(label: str) -> None:
     assert loans.holder(loan, ()) == f"to pod {label}"
     assert loans.live_command(loan, ()).startswith("kubectl delete pod --namespace ")
     assert loans.command(loan, ()) == f"netdevns return {loan}"
+
+
+@pytest.mark.parametrize("name", ["a$(touch PWNED)", "net0; rm", "it's", "a b"])
+def test_commands_for_a_loan_are_quoted(name: str) -> None:
+    """An id, or the name of a prepared namespace, of a network or of a pod, may have characters of the shell."""
+    loan, of_network = loans.of_pod("5" * 64, f"edge/{name}"), f"{'5' * 64}:{name}"
+    assert shlex.split(loans.command(name, ())) == ["netdevns", "return", name]
+    assert shlex.split(loans.command(name, {name})) == ["netdevns", "prepare", name, "--undo"]
+    assert shlex.split(loans.live_command(loan, ()))[-3:] == ["--namespace", "edge", name]
+    assert shlex.split(loans.live_command(of_network, ()))[-2:] == [name, "5" * 12]
+
+
+def test_command_for_a_loan_that_looks_like_an_option() -> None:
+    """runc allows such an id."""
+    words = shlex.split(loans.command("-x", ()))
+    assert usage.parser(defaultdict(lambda: None)).parse_args(words[1:]).container == "-x"
 
 
 @pytest.mark.parametrize("container", ["", "pod", "pod:", "pod:x", "pod::a/b", f"{'5' * 64}:pod:a/b", "POD:x:a/b"])

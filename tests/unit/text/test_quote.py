@@ -1,6 +1,7 @@
 """Names and texts from outside in a message cannot break the line or control the terminal."""
 
 import os
+import subprocess
 
 import pytest
 
@@ -44,3 +45,21 @@ def test_printable(text, shown):
 def test_a_name_looks_alike_as_text_and_as_bytes(name):
     """A device's name looks the same in a message, whether it was a str or the kernel's bytes."""
     assert quote.printable(os.fsdecode(name)) == quote.shown(name)
+
+
+WORDS = ["eth1", "", "a b", "it's", "$(x)", "`x`", "é", "a\n1", "\x1b[2J\\'", "\udcff0", "a\u202e\xa0", "\t'\n'"]
+
+
+@pytest.mark.parametrize("word", WORDS, ids=ascii)
+def test_a_shell_reads_a_command_as_the_same_words(word: str) -> None:
+    """Also a word that is not printable, in a line that is."""
+    line = quote.command("printf", "%s.", word, "7")
+    assert line.isprintable()
+    done = subprocess.run(["bash", "-c", line], capture_output=True, check=True, timeout=60)
+    assert done.stdout == os.fsencode(word) + b".7."
+
+
+@pytest.mark.parametrize("word", [word for word in WORDS if not word.isprintable()], ids=ascii)
+def test_a_line_of_its_own_is_printable_in_every_shell(word: str) -> None:
+    """Not every shell knows $'...'."""
+    assert quote.command_line("printf", word) is None
