@@ -25,6 +25,8 @@ from ..text.outcome import (
 from ..text.output import complain, end_by_exception, internal, print_any_name, print_json, print_text, warn_in_a_line
 from .advice import Asked
 
+RECOVERABLE = "run `netdevns recover`, which undoes what may be left of a move or of a new namespace"
+
 
 def main(argv: Sequence[str] | None = None, *, advise: bool = True) -> int:
     """Runs the command; returns its exit code. Prints one line for each fact, never a traceback.
@@ -71,6 +73,8 @@ def _main(argv: Sequence[str], *, advise: bool) -> int:
         return e.code if isinstance(e.code, int) else FAILED
     except ImportError as e:
         return complain([str(e)], FAILED)
+    except MemoryError as e:  # of a failed move: reported with the places of its devices
+        return complain([f"{internal(e)}; {RECOVERABLE}"], FAILED)
     except Exception as e:
         return complain([internal(e)], FAILED)
 

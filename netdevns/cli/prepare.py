@@ -48,7 +48,7 @@ def run(args: argparse.Namespace, kinds: Callable[[argparse.Namespace], list[str
             return _refused(e, args.json)
         # Its context is the error that it words, if any.
         return failed(Usage(str(e), *advice.as_root(args.typed, e.__context__)), args.json, document)
-    except (NetDevError, Usage, KeyboardInterrupt) as e:
+    except (NetDevError, Usage, KeyboardInterrupt, MemoryError) as e:
         return failed(e, args.json, document)
 
 

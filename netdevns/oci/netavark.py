@@ -117,8 +117,8 @@ def answer(words: Sequence[str]) -> int:
         lines, code = _lines_of(e), code_of(e) if isinstance(e, errors.NetDevError) else REFUSED
     except (KeyboardInterrupt, SystemExit) as e:
         lines, code = interruption(e, _lines_of)
-    except (ImportError, MemoryError, _Unread) as e:
-        lines, code = [str(e) or "too little memory"], FAILED
+    except (ImportError, _Unread) as e:
+        lines, code = [str(e)], FAILED
     except Exception as e:
         lines, code = [internal(e)], FAILED
     return _failed(lines, code, loan)

@@ -24,25 +24,25 @@ def new(path: str) -> NetNS:
     """Makes a namespace, called `path` in messages; it ends when it is closed, unless it is attached.
 
     Raises:
-        OSError: EPERM: CAP_SYS_ADMIN is missing.
+        OSError: EPERM: CAP_SYS_ADMIN is missing; EAGAIN: no thread can be started.
     """
-    made: list[int | OSError] = []
+    made: list[int | OSError | MemoryError] = []
 
     def run() -> None:
         # In a thread of its own: the calling thread never leaves its namespace.
         try:
             call("unshare", uapi.CLONE_NEWNET, path=NETNS_DIR)
             made.append(os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC))
-        except OSError as e:
+        except (OSError, MemoryError) as e:
             made.append(e)
 
     thread = threading.Thread(target=run)
     try:
         thread.start()
     except RuntimeError:  # Python gives no errno
-        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path) from None
+        raise OSError(errno.EAGAIN, f"no thread can be started: {os.strerror(errno.EAGAIN)}") from None
     thread.join()
-    if isinstance(made[0], OSError):
+    if isinstance(made[0], (OSError, MemoryError)):
         raise made[0]
     return NetNS(made[0], path)
 

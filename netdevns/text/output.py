@@ -109,7 +109,9 @@ def print_json(document: Mapping[str, object]) -> bool:
 
 
 def internal(e: Exception) -> str:
-    """An unexpected error as one line with its place; users get no traceback."""
+    """An unexpected error as one line with its place; users get no traceback. Too little memory is not ours to mend."""
+    if isinstance(e, MemoryError):
+        return "too little memory"
     where = e.__traceback__
     while where is not None and where.tb_next is not None:
         where = where.tb_next
