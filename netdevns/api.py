@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Mapping
 
 from .batch import checks, losses
+from .batch.findings import Found
 from .batch.plan import Plan, Sides, known_preserve
 from .batch.transaction import Batch
 from .batch.undo import OnStep
@@ -23,11 +24,11 @@ from .recovery.earlier import Earlier, including
 from .recovery.loans import Lender
 from .recovery.record import Recorder
 from .recovery.recover import undo_crashed
-from .recovery.store import Journal
+from .recovery.store import TXN, Journal
 from .reports import Recovered, Report, Snapshot
 from .results import Moved, addresses
 from .system.exclusion import WAIT_S, Exclusion
-from .system.folders import JOURNAL_DIR
+from .system.folders import JOURNAL_DIR, why_unwritable
 from .system.interrupts import Interrupted, Interrupts, Patience
 from .system.netns import CURRENT, NetNS
 from .system.process import Process
@@ -110,6 +111,7 @@ def check(
     *,
     source: NetNS | str | os.PathLike[str] | int | None = None,
     preserve: Collection[str] = (),
+    journal: str | os.PathLike[str] | None = None,
     force: bool = False,
 ) -> Report:
     """Check whether a move would succeed, and what it would lose. Changes nothing, not even temporarily.
@@ -119,6 +121,7 @@ def check(
         netns: The target, as `NetNS.open` takes it.
         source: The namespace that the devices are in; the calling thread's by default.
         preserve: As for `move`: state that will be carried over is no loss.
+        journal: As for `move`: where no record can be written is an error. None: not looked at.
         force: A default route is a note, not an error.
 
     Returns:
@@ -141,6 +144,8 @@ def check(
     """
     with checks.examine(devices, netns, source, force, known_preserve(preserve)) as plan:
         losses.ask_addresses(plan)
+        if journal is not None and (e := why_unwritable(os.fspath(journal), TXN)) is not None:
+            plan.found.append(_unwritable(os.fspath(journal), e))
         return plan.report()
 
 
@@ -329,8 +334,11 @@ def open_journal(directory: str) -> Journal:
     try:
         return Journal(directory, create=True)
     except OSError as e:
-        text = f"{e.filename or directory}: no record of a move can be written there: {e.strerror}"
-        raise NetDevError(text, errno=e.errno or 0, step="record") from None
+        raise NetDevError(_unwritable(directory, e).text, errno=e.errno or 0, step="record") from None
+
+
+def _unwritable(directory: str, e: OSError) -> Found:
+    return Found("record.unwritable", None, record=e.filename or directory, why=e.strerror or "", errno=e.errno or 0)
 
 
 def _watch(plan: Plan) -> Watch:

@@ -286,6 +286,8 @@ CODES = {
     "ipv6.disabled": _Code(errno.EACCES, _no_ipv6, _enable_ipv6),
     # An earlier, killed move of the device cannot be undone.
     "record.kept": _Code(errno.EBUSY, _kept, "netdevns recover"),
+    # The errno of opening or making the folder, or a file in it.
+    "record.unwritable": _Code(0, "{record}: no record of a move can be written there: {why}", _sudo),
     # A netlink request failed, or a file below /proc/sys/net could not be read. The errno is that of the failure.
     "system": _Code(0, _system, _sudo),
     "loss.master": LOSS,

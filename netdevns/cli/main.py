@@ -242,6 +242,7 @@ def _run_apply(args: argparse.Namespace) -> int:
 
 def _run_check(args: argparse.Namespace) -> int:
     from ..api import check
+    from ..system.folders import JOURNAL_DIR
     from ..text import tables
     from . import advice, screens
 
@@ -262,7 +263,8 @@ def _run_check(args: argparse.Namespace) -> int:
         else:
             raise Usage("give devices and --to NETNS, or --bundle DIR and --pid PID")
         source = None if args.source is None else advice.argument(args.source)
-        report = check(devices, advice.argument(target), source=source, preserve=_kinds(args), force=args.force)
+        how = {"source": source, "preserve": _kinds(args), "journal": JOURNAL_DIR, "force": args.force}
+        report = check(devices, advice.argument(target), **how)
     except (errors.ConfigInvalid, errors.NetDevError, Usage) as e:
         return _failed(e, args.json, document, source=args.source)
     if args.json:

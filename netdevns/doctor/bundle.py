@@ -12,7 +12,9 @@ from ..nri.hook import SANDBOX
 from ..oci import config_json, hook, hook_command
 from ..oci.annotations import PREFIX
 from ..oci.annotations import devices as annotated
+from ..recovery.store import TXN
 from ..reports import Report
+from ..system.folders import JOURNAL_DIR, why_unwritable
 from ..text.outcome import Usage
 from ..text.quote import command, printable, quoted
 from .devices import keeping, why_lost
@@ -183,7 +185,7 @@ def _move(host: Host, bundle: Bundle) -> Iterator[Finding]:
         hint = each.hint or (None if each.severity == "note" else _CHECK)
         subject = quoted(each.device or bundle.path)
         yield Finding(CHECK, _SEVERITIES[each.severity], subject, each.text.removeprefix(f"{subject}: "), hint)
-    if report.ok:
+    if report.ok and why_unwritable(host.path(JOURNAL_DIR), TXN) is None:
         where = "" if target is None else f" to {printable(target)}"
         yield Finding(CHECK, OK, bundle.path, f"a move of {', '.join(map(quoted, here))}{where} would succeed")
 

@@ -19,7 +19,7 @@ from ..recovery.layout import Damaged
 from ..recovery.recover import movers
 from ..recovery.store import Journal, Record
 from ..system import exclusion
-from ..system.folders import JOURNAL_DIR, open_file, open_folder
+from ..system.folders import JOURNAL_DIR, open_file, open_folder, why_unwritable
 from ..system.netns import CURRENT, NETNS_DIR
 from ..text.outcome import UNTOUCHED, UNTOUCHED_ELSE
 from ..text.quote import command, printable, quoted, shown
@@ -41,9 +41,9 @@ def check(host: Host) -> Iterator[Finding]:
     """Judges the folder and all that is in it."""
     directory = host.path(JOURNAL_DIR)
     if not os.path.lexists(directory):
-        yield Finding(CHECK, OK, JOURNAL_DIR, "not there yet: the first move makes it")
+        yield _unwritable(directory) or Finding(CHECK, OK, JOURNAL_DIR, "not there yet: the first move makes it")
         return
-    usable = set()
+    usable, is_refused = set(), False
     for folder in ("", *_FOLDERS):
         path = f"{JOURNAL_DIR}/{folder}" if folder else JOURNAL_DIR
         try:
@@ -53,9 +53,11 @@ def check(host: Host) -> Iterator[Finding]:
             continue
         except OSError as e:
             yield _refused(path, e)
+            is_refused = True
             if not folder:
                 return
-    yield Finding(CHECK, OK, JOURNAL_DIR, "belongs to this user, who alone may write to it")
+    trusted = Finding(CHECK, OK, JOURNAL_DIR, "belongs to this user, who alone may write to it")
+    yield trusted if is_refused else _unwritable(directory) or trusted
     for judge, folder in _JUDGES:
         if folder in usable:
             try:
@@ -74,6 +76,15 @@ def _refused(path: str, e: OSError) -> Finding:
         return Finding(CHECK, WARNING, path, text, "sudo netdevns doctor")
     hint = f"inspect it; then: {command('chown', 'root:root', path)}; {command('chmod', 'go-w', path)}"
     return Finding(CHECK, ERROR, path, f"{e.strerror}: every move refuses to use it", hint)
+
+
+def _unwritable(directory: str) -> Finding | None:
+    """That nothing can be written to the folder, which may not exist. An ordinary user cannot ask /run for root."""
+    e = why_unwritable(directory, store.TXN)
+    if e is None or (e.errno == errno.EACCES and os.geteuid() != 0):
+        return None
+    text = f"no record of a move can be written there: {e.strerror}: every move is refused"
+    return Finding(CHECK, ERROR, JOURNAL_DIR, text, f"inspect it: findmnt --target /run; ls -la {JOURNAL_DIR}")
 
 
 # ---- locks -----------------------------------------------------------------------------------------------------------

@@ -33,6 +33,35 @@ def open_folder(directory: str, folder: str = "", *, create: bool) -> int:
         descriptors.close(fd)
 
 
+def why_unwritable(directory: str, folder: str) -> OSError | None:
+    """The error of `open_folder` with `create`, or of making a file in one of both; None: there is none.
+
+    Changes nothing: a folder that does not exist needs one above it that can be written to. A full disk is not found.
+    """
+    try:
+        for each in ("", folder):
+            _need_writable(open_folder(directory, each, create=False), f"{directory}/{each}".rstrip("/"))
+    except FileNotFoundError as missing:
+        try:
+            above = os.path.dirname(os.path.abspath(missing.filename))
+            _need_writable(os.open(above, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), missing.filename)
+        except OSError as e:
+            return OSError(e.errno, e.strerror, missing.filename)
+    except OSError as e:
+        return e
+    return None
+
+
+def _need_writable(fd: int, path: str) -> None:
+    """Closes the folder. Raises OSError, which names `path`: no file can be made in it."""
+    try:
+        if not os.access(".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=True):
+            code = errno.EROFS if os.fstatvfs(fd).f_flag & os.ST_RDONLY else errno.EACCES
+            raise OSError(code, os.strerror(code), path)
+    finally:
+        descriptors.close(fd)
+
+
 def _open_folder(parent: int | None, name: str, path: str, create: bool) -> int:
     flags = os.O_RDONLY | os.O_DIRECTORY | _SAFELY
     try:

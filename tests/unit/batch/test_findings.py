@@ -49,6 +49,7 @@ OPERANDS: dict[str, list[dict[str, bytes | int | str]]] = {
     "permission.target": [{"netns": WHERE}, {**FAILED, "what": "enter", "extack": "setns(2)"}],
     "ipv6.disabled": [{"target": WHERE, "is_disabled": is_disabled} for is_disabled in (False, True)],
     "record.kept": [{"why": WORDS, "record": "/run/netdevns/txn/1"}],
+    "record.unwritable": [{"record": "/run/netdevns/txn", "why": WORDS, "errno": number} for number in (13, 30)],
     "system": [{**FAILED, "what": what} for what in ("ask", "enter", "reply", "socket", "watch", "/proc/sys/net/x")],
     **{f"loss.{kind}": [{"words": WORDS}] for kind in ("master", "port", "qdisc", "routes", "neighbours", "fdb")},
     "loss.upper": [{"upper": NAME, "ends": ends} for ends in (False, True)],
@@ -58,6 +59,7 @@ OPERANDS: dict[str, list[dict[str, bytes | int | str]]] = {
 # About a network namespace, or the batch.
 OF_NO_DEVICE = {
     "device.too-many", "netns.open", "netns.same", "permission.source", "permission.target", "system",
+    "record.unwritable",
 }  # fmt: skip
 OF_EITHER = {"device.busy", "record.kept"}
 
