@@ -72,6 +72,7 @@ def _open_folder(parent: int | None, name: str, path: str, create: bool) -> int:
                 raise
             with contextlib.suppress(FileExistsError):  # checked when it is open
                 os.mkdir(name, MODE_DIR, dir_fd=parent)
+                os.chmod(name, MODE_DIR, dir_fd=parent)  # whatever the umask
             fd = os.open(name, flags, dir_fd=parent)
     except OSError as e:
         is_link = e.errno in (errno.ELOOP, errno.ENOTDIR)
