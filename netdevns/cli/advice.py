@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from .. import limits
 from ..reports import Device, Finding
 from ..text import quote
 
@@ -121,7 +122,7 @@ def _program(sudo: bool = False) -> list[str]:
 
 
 def argument(text: str) -> str | int:
-    """A NETNS argument as `NetNS.open` takes it; fd:N is an open descriptor."""
-    if text.startswith("fd:") and text[3:].isascii() and text[3:].isdigit():
+    """A NETNS argument as `NetNS.open` takes it; fd:N is an open descriptor, unless N is longer than any number."""
+    if text.startswith("fd:") and text[3:].isascii() and text[3:].isdigit() and len(text) <= limits.QUOTED:
         return int(text[3:])
     return text

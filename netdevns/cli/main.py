@@ -23,6 +23,7 @@ from ..text.outcome import (
     restored_first,
 )
 from ..text.output import complain, end_by_exception, internal, print_any_name, print_json, print_text, warn_in_a_line
+from ..text.quote import quoted
 from .advice import Asked
 
 RECOVERABLE = "run `netdevns recover`, which undoes what may be left of a move or of a new namespace"
@@ -63,7 +64,7 @@ def _main(argv: Sequence[str], *, advise: bool) -> int:
             return hook_command.run(args[1:])
         parsed, unknown = _parser().parse_known_args(args)
         if unknown:  # with the usage of the command, not of the program
-            parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+            parsed.parser.error(f"unrecognized arguments: {' '.join(map(quoted, unknown))}{_why_late(parsed, unknown)}")
         parsed.advise, parsed.typed = advise, args
         code: int = parsed.run(parsed)
         return code
@@ -79,6 +80,13 @@ def _main(argv: Sequence[str], *, advise: bool) -> int:
         return complain([internal(e)], FAILED)
 
 
+def _why_late(args: argparse.Namespace, unknown: Collection[str]) -> str:
+    """Why argparse does not take words as devices: it only takes those that stand together."""
+    if not hasattr(args, "devices") or any(word.startswith("-") for word in unknown):
+        return ""
+    return "; write all devices before the options"
+
+
 def _kinds(args: argparse.Namespace) -> list[str]:
     """The kinds of --preserve KIND,...; none for apply, which has no such option."""
     from ..batch.plan import PRESERVABLE
@@ -87,7 +95,7 @@ def _kinds(args: argparse.Namespace) -> list[str]:
     kinds = [] if asked is None else asked.split(",")
     for kind in kinds:
         if kind not in PRESERVABLE:
-            raise Usage(f'--preserve: unknown kind "{kind}"; known are {", ".join(PRESERVABLE)}')
+            raise Usage(f'--preserve: unknown kind "{quoted(kind)}"; known are {", ".join(PRESERVABLE)}')
     return kinds
 
 

@@ -78,6 +78,12 @@ def _command(
     return command
 
 
+def _path(text: str) -> str:
+    if not text:  # not the current folder, nor the default one
+        raise argparse.ArgumentTypeError("the path is empty")
+    return text
+
+
 def _json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="one JSON document on stdout, also on failure")
 
@@ -98,8 +104,8 @@ def _move(command: argparse.ArgumentParser) -> None:
 
 def _bundle(command: argparse.ArgumentParser, required: bool) -> None:
     where = command.add_mutually_exclusive_group(required=required)
-    where.add_argument("--bundle", metavar="DIR", help="an OCI bundle: its config.json")
-    where.add_argument("--config", metavar="FILE", help="a config.json")
+    where.add_argument("--bundle", type=_path, metavar="DIR", help="an OCI bundle: its config.json")
+    where.add_argument("--config", type=_path, metavar="FILE", help="a config.json")
     whose = command.add_mutually_exclusive_group()
     whose.add_argument("--pid", type=int, metavar="PID", help="a process of the container")
     whose.add_argument("--netns", metavar="NETNS", help="the container's network namespace")
@@ -130,7 +136,7 @@ def _show(command: argparse.ArgumentParser) -> None:
 
 
 def _doctor(command: argparse.ArgumentParser) -> None:
-    command.add_argument("bundle", nargs="?", metavar="BUNDLE", help="an OCI bundle, or its config.json")
+    command.add_argument("bundle", nargs="?", type=_path, metavar="BUNDLE", help="an OCI bundle, or its config.json")
     _json(command)
 
 
@@ -181,7 +187,7 @@ def _install(command: argparse.ArgumentParser) -> None:
 
 def _files(command: argparse.ArgumentParser, default: str) -> None:
     _install(command)
-    command.add_argument("--dir", metavar="DIR", help=f"another existing folder (default: {default})")
+    command.add_argument("--dir", type=_path, metavar="DIR", help=f"another existing folder (default: {default})")
     command.add_argument("--python", action="store_true", help="use `netdevns hook` even if netdevns-hook is installed")
 
 
@@ -189,7 +195,9 @@ def _units(command: argparse.ArgumentParser) -> None:
     command.add_argument("name", nargs="?", metavar="NAME", help="a namespace to prepare (default: units for return)")
     command.add_argument("devices", nargs="*", metavar="DEV[=NAME]", help="a device, and its name in the namespace")
     _install(command)
-    command.add_argument("--dir", metavar="DIR", help="an existing folder instead of /etc, such as /run or /usr/lib")
+    command.add_argument(
+        "--dir", type=_path, metavar="DIR", help="an existing folder instead of /etc, such as /run or /usr/lib"
+    )
 
 
 def _cdi(command: argparse.ArgumentParser) -> None:
@@ -210,7 +218,9 @@ def _netavark(command: argparse.ArgumentParser) -> None:
         "words", nargs="*", metavar="REQUEST", help="of podman: create, setup NETNS, teardown NETNS, info"
     )
     _install(command)
-    command.add_argument("--dir", metavar="DIR", help="another existing folder, which containers.conf then has to name")
+    command.add_argument(
+        "--dir", type=_path, metavar="DIR", help="another existing folder, which containers.conf then has to name"
+    )
 
 
 def _nri(command: argparse.ArgumentParser) -> None:
@@ -232,7 +242,9 @@ def _nri(command: argparse.ArgumentParser) -> None:
     )
     strict.add_argument("--hook", action="store_true", help="the hook of that file: state JSON on stdin")
     _install(command)
-    command.add_argument("--dir", metavar="DIR", help="another existing folder for the file (default: the runtime's)")
+    command.add_argument(
+        "--dir", type=_path, metavar="DIR", help="another existing folder for the file (default: the runtime's)"
+    )
 
 
 def _conformance(command: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from ..text import tables
 from ..text.outcome import FAILED, REFUSED, answered
 from ..text.output import complain, end_by_exception, print_text
+from ..text.quote import quoted
 from . import expected, ktap, report, runner
 from .probe import CLASSES, Probe
 from .subjects import every
@@ -109,8 +110,10 @@ def _load(file: str) -> dict[str, Any]:
     try:
         with open(file, encoding="utf-8") as opened:
             loaded = json.load(opened)
-    except (OSError, ValueError) as e:
-        raise Refused(f"{file}: {e}") from None
+    except OSError as e:
+        raise Refused(f"{quoted(file)}: {e.strerror}") from None
+    except ValueError as e:
+        raise Refused(f"{quoted(file)}: {e}") from None
     if not isinstance(loaded, dict) or not loaded.keys() >= KEYS:
         raise Refused(f"{file}: not a document of netdevns conformance --format json")
     return loaded

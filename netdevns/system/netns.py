@@ -10,6 +10,7 @@ from typing import Self
 from .. import descriptors
 from ..errors import NetDevError
 from ..netlink import uapi
+from ..text.quote import quoted
 from . import inputs
 
 NETNS_DIR = "/run/netns"
@@ -163,6 +164,10 @@ def _named(where: str | os.PathLike[str] | int) -> tuple[str, str]:
 def _cannot_open(name: str, path: str, e: OSError) -> str:
     if not name:
         return "the name of the network namespace is empty"
+    if e.errno == errno.ENAMETOOLONG:  # so long a name need not be read in full, nor twice
+        return f"{quoted(name)}: cannot open the network namespace: {e.strerror}"
+    if name.startswith("fd:") and e.errno == errno.ENOENT and not (name[3:].isascii() and name[3:].isdigit()):
+        return f'{name}: "{name[3:]}" is no descriptor\'s number'
     if name.startswith("pid:") and e.errno in (errno.ENOENT, errno.ESRCH):
         pid = name.removeprefix("pid:")
         return f"{name}: no such process" if pid.isascii() and pid.isdigit() else f'{name}: "{pid}" is no process id'
