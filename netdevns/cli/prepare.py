@@ -9,10 +9,10 @@ from collections.abc import Callable
 from ..errors import NetDevError
 from ..prepare import make, undo
 from ..prepare.namespace import Refused
+from ..recovery import loans
 from ..reports import Recovered
 from ..results import Left
 from ..system.interrupts import Interrupts
-from ..text import quote
 from ..text.outcome import (
     LEFT,
     REFUSED,
@@ -64,7 +64,7 @@ def _prepare(args: argparse.Namespace, kinds: frozenset[str]) -> int:
         print_json({"path": ready.path, "moved": moved, "there": [*ready.there], "changed": changed})
         return 0
     # On stdout the path alone: for $(netdevns prepare ...).
-    undo_first = f"to restore it, run `{quote.command('netdevns', 'prepare', args.name, '--undo')}` first"
+    undo_first = f"to restore it, run `{loans.command(args.name, {args.name})}` first"
     for device, changes in ready.there.items():
         complain([f"{device}: already there" + (f", but {', '.join(changes)}: {undo_first}" if changes else "")], 0)
     complain(not_carried({m.host_name: m.not_carried for m in ready.moved}), 0)

@@ -119,7 +119,7 @@ def _joined(
                 if not is_at(netns, path):
                     raise Refused(
                         f"{path}: {_what_is_at(path)} the namespace that `netdevns prepare` made, which still exists "
-                        f"with its devices; run `netdevns prepare {found.name} --undo`"
+                        f"with its devices; run `{loans.command(name, {name})}`"
                     )
                 socket.command(LO_UP)
                 return found, netns, socket, False
@@ -141,7 +141,7 @@ def _forget_dead(namespaces: Namespaces, found: Prepared) -> None:
     if namespaces.loans_of(found):
         raise Refused(
             f"{found.name}: the namespace was deleted, and its devices are not restored: "
-            f"run `netdevns return {found.name}`"
+            f"run `{loans.command(found.name, ())}`"
         )
     found.remove(None)
 
@@ -207,7 +207,7 @@ def _same(name: str, device: str, wanted: str, came: Section, here: Socket, insi
         Refused: It is not the one that is asked for, or has left the namespace.
     """
     asked = os.fsdecode(came.text(layout.A_WANTED))
-    undo_first = f"run `netdevns prepare {name} --undo` first"
+    undo_first = f"run `{loans.command(name, {name})}` first"
     if asked != wanted:
         raise Refused(f'{quoted(device)}: it is in {name} already, as "{quoted(asked)}"; {undo_first}')
     is_here = lookups.link(here, name=ifname.encode(device)) is not None

@@ -63,7 +63,7 @@ def unknown(name: str) -> str:
     if lent:
         return (
             f"no record of `netdevns prepare` has this name, or it was set aside; {lent} is on loan under this name: "
-            f"move it to the host, then run `netdevns return {name}`"
+            f"move it to the host, then run `{loans.command(name, ())}`"
         )
     return "`netdevns prepare` did not make it" if os.path.lexists(f"{NETNS_DIR}/{name}") else ""
 

@@ -158,7 +158,8 @@ class Namespaces:
                 try:
                     sections = record.sections()
                 except Damaged as e:
-                    raise Damaged(f"{record.path}: {e}; `netdevns return {prepared.name}` sets it aside") from None
+                    aside = f"`{loans.command(prepared.name, ())}` sets it aside"
+                    raise Damaged(f"{record.path}: {e}; {aside}") from None
                 if prepared.is_of(sections):
                     found[record.name] = sections
         return found

@@ -70,10 +70,13 @@ def _open_folder(parent: int | None, name: str, path: str, create: bool) -> int:
         except FileNotFoundError:
             if not create:
                 raise
+            is_made = False
             with contextlib.suppress(FileExistsError):  # checked when it is open
                 os.mkdir(name, MODE_DIR, dir_fd=parent)
-                os.chmod(name, MODE_DIR, dir_fd=parent)  # whatever the umask
+                is_made = True
             fd = os.open(name, flags, dir_fd=parent)
+            if is_made:
+                os.fchmod(fd, MODE_DIR)  # whatever the umask
     except OSError as e:
         is_link = e.errno in (errno.ELOOP, errno.ENOTDIR)
         raise OSError(e.errno, "a symbolic link, or no directory" if is_link else e.strerror, path) from None

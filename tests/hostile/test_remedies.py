@@ -22,9 +22,9 @@ def host() -> Iterator[Host]:
 
 @pytest.mark.parametrize("name", ["a$(touch PWNED)", "net0; rm -f x", "it's"])
 def test_remedies_for_a_prepared_namespace(host: Host, name: str) -> None:
-    """Of `return`, `show`, a refused `move`, and `prepare` of a device that a container has changed."""
+    """Of `return`, `show`, a refused `move`, and `prepare` of a device with another name, or that was changed."""
     assert host.plain("prepare", name, "eth1=net0")[2] == 0
-    said = [host.plain(*words) for words in (["return"], ["move", "eth1", "--to", "pid:1"])]
+    said = [host.plain(*words) for words in (["return"], ["move", "eth1", "--to", "pid:1"], ["prepare", name, "eth1"])]
     host.host.batch(["link add eth1 type ifb"])
     said.append(host.plain("show"))
     host.host.batch(["link del eth1"])
