@@ -29,6 +29,10 @@
  * after netdevns_batch_open and does not exec holds the locks of the devices and of the record, also when its parent has died:
  * until it ends, netdevns_recover silently skips the record. So fork the container first.
  *
+ * Signals: their dispositions are the caller's. netdevns_batch_move and netdevns_recover write records, and the process id at
+ * 4 * ifindex of a file of locks. Such a write beyond RLIMIT_FSIZE ends a process by SIGXFSZ, unless it ignores or catches it:
+ * then a record that cannot be written is -EFBIG, and the process id is left out.
+ *
  * Needs CAP_NET_ADMIN in both namespaces and CAP_SYS_ADMIN to enter the target (-EPERM). Linux >= 5.10.
  */
 #ifndef NETDEVNS_H

@@ -7,6 +7,7 @@
 #include "hook.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,15 +18,42 @@
 
 extern char **environ;
 
-/* Provides the state on stdin again, in a file without a name. */
-static int put_on_stdin(const char *state, size_t len)
+/* The state in a pipe. A descriptor, or -1: a pipe has no room for it. */
+static int in_pipe(const char *state, size_t len)
+{
+	int ends[2], code;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -1;
+	code = fcntl(ends[1], F_GETPIPE_SZ) < (int)len ? -1 : nd_write_all(ends[1], state, len);
+	close(ends[1]);
+	if (!code)
+		return ends[0];
+	close(ends[0]);
+	return -1;
+}
+
+/* The same in a file without a name. */
+static int in_file(const char *state, size_t len)
 {
 	const int fd = memfd_create("state", MFD_CLOEXEC);
-	int code;
+
+	if (fd < 0 || (nd_write_all(fd, state, len) == 0 && lseek(fd, 0, SEEK_SET) == 0))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* Provides the state on stdin again: in a pipe, as RLIMIT_FSIZE limits every file; a state of more than 64 KiB needs one. */
+static int put_on_stdin(const char *state, size_t len)
+{
+	int fd = in_pipe(state, len), code;
 
 	if (fd < 0)
+		fd = in_file(state, len);
+	if (fd < 0)
 		return -1;
-	code = nd_write_all(fd, state, len) || lseek(fd, 0, SEEK_SET) < 0 || dup2(fd, 0) < 0 ? -1 : 0;
+	code = dup2(fd, 0) < 0 ? -1 : 0;
 	close(fd);
 	return code;
 }

@@ -69,6 +69,7 @@ int main(int argc, char **argv)
 	is_cut = code == -EFBIG;
 	hold_signals(&before);
 	sigaction(SIGPIPE, &ignored, &pipe_before);	/* a stderr without a reader */
+	sigaction(SIGXFSZ, &ignored, NULL);	/* a write beyond RLIMIT_FSIZE is EFBIG; Python ignores it, too */
 	code = HOOK_HAND_OVER;
 	if (!is_read || !arguments.allowed || !arguments.devices)
 		hook_say(&report, "state on stdin: cannot be read");

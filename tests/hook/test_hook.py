@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,55 @@ def test_alone_when_the_container_ends(place: Hooked, tmp_path: Path) -> None:
     line = "the container's devices are not restored: run `netdevns return c1`"
     assert run_alone(tmp_path, place, "poststop") == (2, [line, missing(tmp_path), "nothing was touched"])
     assert LOAN.exists()
+
+
+# ---- limits of its process -------------------------------------------------------------------------------------------
+
+PYTHON = (sys.executable, "-P", "-m", "netdevns", "hook")
+LOG = "/run/netdevns/hook.log"
+TOO_LARGE, UNTOUCHED = "File too large", "nothing was touched"
+UNWRITTEN, NO_LOG = "the record of this move could not be written", f"{LOG}: cannot be written: {TOO_LARGE}"
+
+
+def limited(place: Hooked, words: Sequence[str], limit: str, *arguments: str) -> tuple[int, list[str]]:
+    """A hook under prlimit(1): its exit code, and its lines on stderr."""
+    state = json.dumps(place.container())
+    out, err, code = finish(place.start([*words, "createRuntime", *arguments], state, ("prlimit", limit)))
+    assert out == ""
+    return code, err.splitlines()
+
+
+@pytest.mark.parametrize("words", [None, PYTHON], ids=["c", "python"])
+@pytest.mark.parametrize(
+    ("limit", "device", "code", "lines"),
+    [
+        (0, "eth1=net0", 1, [f"{UNWRITTEN}: /run/netdevns/txn/: {TOO_LARGE}; all devices are restored", NO_LOG]),
+        (0, "eth0", 2, ["eth0: no such device in this network namespace", "next: netdevns show", UNTOUCHED, NO_LOG]),
+        # The last ifindex: its place in the file of locks is at 8 GiB.
+        (102400, "eth2=net2", 0, []),
+    ],
+    ids=["record", "handed-over", "lock"],
+)
+def test_limited_file_size(
+    place: Hooked, words: Sequence[str] | None, limit: int, device: str, code: int, lines: list[str]
+) -> None:
+    """RLIMIT_FSIZE ends neither hook by SIGXFSZ: without a record nothing moves, and both say the same."""
+    place.host.ip("link add eth2 index 2147483646 type ifb")
+    ended = limited(place, words or [str(program("gcc"))], f"--fsize={limit}", device)
+    assert ended == (code, [f"netdevns: {line}" for line in lines])
+    assert place.is_home() if code else place.is_complete() and "net2" in place.target.names()
+
+
+def test_limited_log(place: Hooked) -> None:
+    """A log that has no room for a line is no reason to fail: the devices are there, and on loan."""
+    os.mkdir("/run/netdevns", 0o700)
+    Path(LOG).write_text("x" * 14336)
+    Path(LOG).chmod(0o600)
+    place.host.ip("address add 169.254.1.1/16 scope link dev eth1")  # is not carried, of which the log gets a line
+    ended = limited(place, [str(program("gcc"))], "--fsize=12288")
+    assert ended == (0, [f"netdevns: {NO_LOG}"])
+    assert place.is_complete()
+    assert place._records() == [str(LOAN)]
 
 
 # ---- attacks ---------------------------------------------------------------------------------------------------------
