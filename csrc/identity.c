@@ -22,6 +22,7 @@
 #define PID_NS "/proc/self/ns/pid"
 #define NETNS_DIR "/run/netns"
 #define PATH_SIZE 512
+#define PROCESS_PATH_SIZE 64
 #define LOOKS_MAX 4000000	/* paths that are tried: several seconds */
 
 struct search {
@@ -247,52 +248,73 @@ static int try_mounts(struct search *s)
 	return code ? code : try_mounts_of(s, "/proc/1/mountinfo", "/proc/1/root");
 }
 
-/* The start of a process, in ticks since boot, which makes its pid unique. 0: there is none, or it has ended. */
-static uint64_t start_of(uint64_t pid)
+/*
+ * Reads a process's start, in ticks since boot, which makes its pid unique; 0: it has ended. 0 or -errno;
+ * `path` gets the file that was read.
+ */
+static int start_of(uint64_t pid, char path[PROCESS_PATH_SIZE], uint64_t *start)
 {
-	char text[2048], path[64], *at;
+	char text[2048], *at;
 	ssize_t len;
-	int fd;
+	int fd, code;
 
-	snprintf(path, sizeof path, "/proc/%" PRIu64 "/stat", pid);
+	*start = 0;
+	snprintf(path, PROCESS_PATH_SIZE, "/proc/%" PRIu64 "/stat", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return 0;
+		return errno == ENOENT ? 0 : -errno;
 	len = read(fd, text, sizeof text - 1);
+	code = len < 0 && errno != ESRCH ? -errno : 0;
 	close(fd);
 	text[len > 0 ? len : 0] = '\0';
 	/* The 3rd and the 22nd field, behind the name, which is in parentheses and may contain anything (proc(5)). */
 	at = strrchr(text, ')');
 	if (!at || at[1] != ' ' || at[2] == 'Z' || at[2] == 'X')
-		return 0;
+		return code;
 	for (int field = 2; field < 22 && at; field++)
 		at = strchr(at + 1, ' ');
-	return at ? strtoull(at + 1, NULL, 10) : 0;
+	*start = at ? strtoull(at + 1, NULL, 10) : 0;
+	return 0;
 }
 
 int nd_identify_process(struct nd_identity *id, uint32_t pid, struct nd_err *err)
 {
+	char path[PROCESS_PATH_SIZE];
+	const int code = start_of(pid, path, &id->of_start);
+
 	id->of_pid = pid;
-	id->of_start = start_of(pid);
+	if (code)
+		return nd_err_set(err, ND_STEP_OPEN, code, path);
 	if (!id->of_start)
 		return nd_err_set(err, ND_STEP_OPEN, -ESRCH, "its process has ended");
 	snprintf(id->where, sizeof id->where, "pid:%" PRIu32, pid);
 	return 0;
 }
 
+/* Tries the process that the namespace was named by. */
+static int try_process(struct search *s)
+{
+	char path[PROCESS_PATH_SIZE];
+	uint64_t start;
+	const int code = s->id->of_pid ? start_of(s->id->of_pid, path, &start) : 0;
+
+	if (code)
+		return is_not_ours(s, -code) ? 0 : missed(s, path, -code);
+	if (!s->id->of_pid || start != s->id->of_start)
+		return 0;
+	snprintf(path, sizeof path, "/proc/%" PRIu64 "/ns/net", s->id->of_pid);
+	return try_path(s, path);
+}
+
 /* Tries the likely paths first; a path is only a hint, the identity decides. */
 static int try_all(struct search *s)
 {
-	const struct nd_identity *const id = s->id;
-	char path[64];
 	int code = try_path(s, "/proc/thread-self/ns/net");
 
-	if (!code && id->where[0] == '/')
-		code = try_path(s, id->where);
-	if (!code && id->of_pid && start_of(id->of_pid) == id->of_start) {
-		snprintf(path, sizeof path, "/proc/%" PRIu64 "/ns/net", id->of_pid);
-		code = try_path(s, path);
-	}
+	if (!code && s->id->where[0] == '/')
+		code = try_path(s, s->id->where);
+	if (!code)
+		code = try_process(s);
 	if (!code)
 		code = try_path(s, "/proc/1/ns/net");
 	if (!code)

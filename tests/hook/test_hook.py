@@ -248,6 +248,22 @@ def test_limited_log(place: Hooked) -> None:
     assert place._records() == [str(LOAN)]
 
 
+def test_limited_descriptors(place: Hooked) -> None:
+    """One descriptor more each time: until they suffice, the reason is that they do not, and all is as before."""
+    stat = f"/proc/{place.process.pid}/stat"
+    said = []
+    for limit in range(11, 40):  # dash, which starts the hook that it hands over to, needs 11
+        code, lines = limited(place, [str(program("gcc"))], f"--nofile={limit}")
+        if not code:
+            break
+        assert "Too many open files" in lines[0], (limit, lines)
+        assert place.is_home()
+        assert place._records() == []
+        said.append(lines[0])
+    assert place.is_complete()
+    assert f"netdevns: the loan cannot be written: Too many open files: {stat}" in said
+
+
 # ---- attacks ---------------------------------------------------------------------------------------------------------
 
 
