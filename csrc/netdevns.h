@@ -23,7 +23,8 @@
  *
  * Threads: a handle belongs to one thread at a time; handles do not share anything, there are no globals. Opening a socket in
  * another namespace takes the calling thread there and back, with all signals blocked. -ENOTRECOVERABLE: the way back was
- * refused; nothing was sent, but this thread is in the wrong network namespace and must end.
+ * refused; nothing was sent, but this thread is in the wrong network namespace and must end. A call needs up to 120 KiB of
+ * stack: musl's default for a thread, 128 KiB, suffices.
  *
  * Fork and exec: descriptors are close-on-exec. A child must not use a handle of its parent's, nor close it. One that is forked
  * after netdevns_batch_open and does not exec holds the locks of the devices and of the record, also when its parent has died:

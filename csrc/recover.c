@@ -201,8 +201,9 @@ static enum outcome conclude(struct recovery *r, const struct netdevns_batch *b,
 
 /*
  * Keeps the record of missing devices alone: the others are restored, and what others do with them from now on must not be undone
- * by the next call.
+ * by the next call. Not inlined: the two paths in `content` would be on the stack of the undo, too.
  */
+__attribute__((noinline))
 static void keep_missing(struct nd_record *record, const struct nd_recovered *found, const struct netdevns_batch *b)
 {
 	struct nd_record_device *const devices = calloc(b->count + 1, sizeof *devices);

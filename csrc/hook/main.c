@@ -11,8 +11,28 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#define STACK_BYTES (160u << 10)	/* 120 KiB for a call of the library (netdevns.h), and the environment */
+
+/* Whether the stack suffices, after a lower limit was raised, which the kernel applies at once. */
+static int has_stack(struct hook_report *report)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_STACK, &limit) < 0 || limit.rlim_cur >= STACK_BYTES)
+		return 1;
+	limit.rlim_cur = STACK_BYTES;
+	if (limit.rlim_max < STACK_BYTES)	/* only with CAP_SYS_RESOURCE */
+		limit.rlim_max = STACK_BYTES;
+	if (setrlimit(RLIMIT_STACK, &limit) == 0)
+		return 1;
+	hook_say(report, "the limit of the stack (ulimit -s) is less than %u KiB", STACK_BYTES >> 10);
+	hook_say(report, HOOK_NOTHING);
+	return 0;
+}
 
 static int create_runtime(struct hook_request *request, const struct hook_arguments *arguments, struct hook_report *report)
 {
@@ -29,7 +49,7 @@ static int create_runtime(struct hook_request *request, const struct hook_argume
 	else if (hook_is_concerned(request))
 		hook_say(report, "a record or a loan names one of the devices: run `netdevns recover`, `netdevns return`");
 	else
-		code = hook_move(request, pidfd, report);
+		code = has_stack(report) ? hook_move(request, pidfd, report) : HOOK_REFUSED;
 out:
 	if (pidfd >= 0)
 		close(pidfd);

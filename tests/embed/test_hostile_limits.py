@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.csrc.compilers import BUILDS
+from tests.support import hostile
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored, assert_equal_soon
 
-from .fighter import HOST, Driver, under_valgrind
+from .fighter import HOST, Driver, killed, under_valgrind
 
 NEVER = 1 << 30
 
@@ -61,6 +63,26 @@ def test_names_of_any_byte(host: Namespace, target: Namespace, c: Driver, name: 
     host.ip(f"addr add 10.1.0.1/24 dev {text}")
     host.ip(f"link property add dev eth2 altname alt-{text}")
     to_and_fro(c, host, target, {text: "net1", "eth2": text})
+
+
+@pytest.mark.parametrize("way", ["gcc", "musl"])
+def test_stack(sides: tuple[Namespace, Namespace], tmp_path: Path, way: str) -> None:
+    """120 KiB, as netdevns.h says, suffice for an undo and a recovery of devices that were renamed and renumbered."""
+    host, target = sides
+    host.wait_until_quiet()
+    before = host.dump()
+    tmp_path.chmod(0o700)
+    for is_recovery in (False, True):
+        with Driver(BUILDS[way], ("prlimit", "--stack=122880")) as c:
+            if is_recovery:
+                killed(target, tmp_path)
+            else:
+                c.moved(target)
+            hostile.change_net1(target, "name and mac", "other")
+            answer = c.recover(tmp_path, undo_complete=True) if is_recovery else c.undo()
+            assert (answer.code, answer.left) == (0, {}), answer
+        target.ip("link del thief")
+        assert_equal_soon(before, host)
 
 
 @pytest.mark.thorough

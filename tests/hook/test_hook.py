@@ -264,6 +264,17 @@ def test_limited_descriptors(place: Hooked) -> None:
     assert f"netdevns: the loan cannot be written: Too many open files: {stat}" in said
 
 
+def test_limited_stack(place: Hooked) -> None:
+    """A stack of 64 KiB is too small: the hook raises the limit, or, where it may not, says so and does nothing."""
+    hook = [str(program("gcc"))]
+    not_allowed = ("setpriv", "--bounding-set", "-sys_resource", "--inh-caps", "-sys_resource")
+    lines = ["netdevns: the limit of the stack (ulimit -s) is less than 160 KiB", f"netdevns: {UNTOUCHED}"]
+    assert limited(place, [*not_allowed, *hook], "--stack=65536:65536") == (2, lines)
+    assert place.is_home()
+    assert limited(place, [*not_allowed, *hook], "--stack=65536:") == (0, [])
+    assert place.is_complete()
+
+
 # ---- attacks ---------------------------------------------------------------------------------------------------------
 
 
