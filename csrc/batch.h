@@ -183,6 +183,7 @@ struct nd_member {
 	int lacks_memory;	/* the undo, or `missing`, was short of memory */
 	int is_unrestorable;	/* nothing can restore what `missing` names */
 	int is_replaced;	/* another device has its name: that one is not changed */
+	int is_sought;		/* during nd_member_search, which for a veth searches its peer, too */
 	int differs;		/* its addresses differed when it was restored */
 	struct nd_memory addresses;	/* as read back in the target */
 	struct nd_memory arrived;	/* the RTM_NEWLINK read with them; empty unless the batch keeps it */

@@ -103,7 +103,7 @@ static const struct nd_member *lower_of(struct netdevns_batch *b, struct below w
 	struct nd_member *const lower = was.ifindex && was.nsid == NO_NSID ? nd_batch_member(b, (int32_t)was.ifindex) : NULL;
 	struct nd_err e;
 
-	if (lower && !nd_member_find(b, lower, &e) && lower->dev->place == ND_PLACE_GONE)
+	if (lower && !nd_member_find(b, lower, &e) && lower->dev->place == ND_PLACE_GONE && !lower->is_sought)
 		nd_member_search(b, lower);	/* under another ifindex */
 	return lower;
 }
@@ -122,6 +122,8 @@ static int is_below_another(struct netdevns_batch *b, const struct nd_member *m,
 	moved = lower_of(b, was);
 	if (moved && moved->dev->place == ND_PLACE_TARGET)
 		return now.ifindex != (uint32_t)moved->dev->target_ifindex || now.nsid != NO_NSID;
+	if (moved && moved->dev->place == ND_PLACE_GONE && moved->is_sought)	/* its peer, whose search compares them */
+		return 0;
 	if (now.ifindex != (moved ? (uint32_t)moved->dev->ifindex : was.ifindex))
 		return 1;
 	if (!was.ifindex && !is_tunnel(m->link.kind))
@@ -347,10 +349,12 @@ void nd_member_search(struct netdevns_batch *b, struct nd_member *m)
 	struct nd_err e;
 	int32_t chosen = 0;
 
+	m->is_sought = 1;
 	if (!list_candidates(b, m, &candidates)) {
 		chosen = choose(b, m, &candidates, 1);
 		chosen = chosen ? chosen : choose(b, m, &candidates, 0);
 	}
+	m->is_sought = 0;
 	nd_memory_free(&candidates);
 	if (!chosen)
 		return;

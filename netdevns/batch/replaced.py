@@ -39,6 +39,7 @@ class Places:
         self._source, self._source_fd = sides.source_socket, sides.source.fd
         self._target, self._target_fd = sides.target_socket, sides.target.fd
         self._devices = {member.link.ifindex: member for member in members}
+        self._sought: set[int] = set()  # during `search`, which for a veth searches its peer, too: by former ifindex
 
     def _lower_of(self, below: tuple[int, int | None]) -> BatchDevice | None:
         """The lower device, if it is of the batch; located anew, as a container may have changed its ifindex."""
@@ -46,7 +47,7 @@ class Places:
         moved = self._devices.get(lower) if nsid is None else None
         if moved is not None:
             moved.find(self._source, self._target)
-            if moved.place == PLACE_GONE:
+            if moved.place == PLACE_GONE and lower not in self._sought:
                 self.search(moved)
         return moved
 
@@ -59,6 +60,8 @@ class Places:
         moved = self._lower_of((lower, nsid))
         if moved is not None and moved.place == PLACE_TARGET:
             return (lower_now, nsid_now) != (moved.target_ifindex, None)
+        if moved is not None and moved.place == PLACE_GONE and lower in self._sought:
+            return False  # its peer, whose search compares them
         if lower_now != (lower if moved is None else moved.ifindex):
             return True
         if not lower and member.link.kind not in TUNNELS:
@@ -130,7 +133,11 @@ class Places:
         alike = [x for x in lookups.links(self._target) if x.kind == was.kind and x.ifindex not in ours]
         if was.kind in SHARE_A_MAC:
             alike = [x for x in alike if x.data == was.data]
-        alike = [x for x in alike if not self.is_another(member, x)]
+        self._sought.add(was.ifindex)
+        try:
+            alike = [x for x in alike if not self.is_another(member, x)]
+        finally:
+            self._sought.remove(was.ifindex)
         found = [x for x in alike if was.mac and x.mac in (was.mac, own_mac(was))]
         if len(found) != 1 and was.kind in ALONE:
             found = [x for x in alike if _below(x)[0]]

@@ -458,6 +458,15 @@ def test_lower_under_another_ifindex(sides: tuple[Namespace, Namespace], c: Driv
     undone(c, host, before)
 
 
+def test_both_ends_under_other_ifindexes(sides: tuple[Namespace, Namespace], c: Driver) -> None:
+    """P1: a veth and its peer come home, neither of which has its name or ifindex: each is searched by the other."""
+    host, target = sides
+    before = host.dump()
+    c.moved(target, {"eth1": "net1", "peer": "below"})
+    hostile.pair_to_and_fro(target)
+    undone(c, host, before)
+
+
 @pytest.mark.kinds("macvlan")
 def test_macvlan_of_another_move_stays(sides: tuple[Namespace, Namespace], c: Driver) -> None:
     """P7: one that lies on the same device is not taken for one that the container deleted."""

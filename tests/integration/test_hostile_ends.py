@@ -128,6 +128,16 @@ def test_lower_under_another_ifindex(
     assert_equal_soon(before, host)
 
 
+@pytest.mark.skipif(not kinds.honours_new_ifindex(), reason="before 5.13 an ifindex cannot be requested")
+def test_both_ends_under_other_ifindexes(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
+    """P1: a veth and its peer come home, neither of which has its name or ifindex: each is searched by the other."""
+    host, target = sides
+    before = host.dump()
+    before_step("verify", 1, strike(target, then=lambda: hostile.pair_to_and_fro(target)))
+    assert failed_move(target, {"eth1": "net1", "peer": "below"}).left == ()
+    assert_equal_soon(before, host)
+
+
 @has_altnames
 def test_another_kind_behind_the_look(
     sides: tuple[Namespace, Namespace], before_step: BeforeStep, monkeypatch: pytest.MonkeyPatch

@@ -32,6 +32,15 @@ def lower_to_and_fro(target: Namespace, ifindex: int, changed: str) -> None:
         target.batch(["link set below down", "link set below name evil"])
 
 
+def pair_to_and_fro(target: Namespace) -> None:
+    """Moves both ends of a veth, "net1" (102) and "below" (103), away and back: other ifindexes and names."""
+    for device, ifindex, name in (("net1", 102, "evil1"), ("below", 103, "evil2")):
+        to_and_fro(target, device, ifindex)
+        target.batch(
+            [f"link set {device} down", f"link set {device} name {name}", f"link set thief name thief{ifindex}"]
+        )
+
+
 def put_decoy(target: Namespace, kind: str, mac: str) -> None:
     """Beside net0, which gets another name and MAC address, a tap or macvlan that has its own (12 digits)."""
     target.batch(["link set net0 down", "link set net0 name ours address 02:00:00:00:00:99"])
