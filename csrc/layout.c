@@ -26,21 +26,52 @@ static const struct {
 	[END - HEAD] = { BIT(A_CHECKSUM), 0 },
 };
 
-/* Four bits at a time. */
-uint32_t nd_checksum(const unsigned char *data, size_t len)
+/* Continues a CRC, four bits at a time. */
+static uint32_t add(uint32_t crc, const unsigned char *data, size_t len)
 {
 	static const uint32_t table[16] = {
 		0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
 		0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
 	};
-	uint32_t crc = 0xffffffff;
 
 	for (size_t i = 0; i < len; i++) {
 		crc ^= data[i];
 		crc = table[crc & 15] ^ crc >> 4;
 		crc = table[crc & 15] ^ crc >> 4;
 	}
-	return ~crc;
+	return crc;
+}
+
+uint32_t nd_checksum(const unsigned char *data, size_t len)
+{
+	return ~add(UINT32_MAX, data, len);
+}
+
+int nd_section_is_restored(const unsigned char *header)
+{
+	struct nlmsghdr head;
+
+	memcpy(&head, header, sizeof head);
+	return head.nlmsg_type == DEVICE && head.nlmsg_seq == ND_RECORD_RESTORED;
+}
+
+/* The checksum of messages as they were written: without the marks of restored devices. */
+static uint32_t checksum_unmarked(const unsigned char *data, size_t len)
+{
+	static const unsigned char none[sizeof(uint32_t)];
+	uint32_t crc = UINT32_MAX;
+	struct nd_view v;
+	size_t pos = 0, done = 0;
+
+	while (nd_view_next(data, len, &pos, &v) > 0) {
+		const size_t seq = (size_t)(v.start - data) + offsetof(struct nlmsghdr, nlmsg_seq);
+
+		if (!nd_section_is_restored(v.start))
+			continue;
+		crc = add(add(crc, data + done, seq - done), none, sizeof none);
+		done = seq + sizeof none;
+	}
+	return ~add(crc, data + done, len - done);
 }
 
 static int damaged(struct nd_err *err, const char *text)
@@ -153,7 +184,7 @@ static int judge_frame(const unsigned char *data, size_t len, struct nd_err *err
 		if (code)
 			return code;
 		first = first ? first : v.type;
-		if (v.type == END && (!number_of(&s, A_CHECKSUM, &sum) || sum != nd_checksum(data, (size_t)(v.start - data))))
+		if (v.type == END && (!number_of(&s, A_CHECKSUM, &sum) || sum != checksum_unmarked(data, (size_t)(v.start - data))))
 			return damaged(err, "wrong checksum");
 	}
 	if (got < 0)

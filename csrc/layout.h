@@ -26,6 +26,8 @@ struct nd_section {
 
 /* The CRC-32 of zlib (ISO 3309). */
 uint32_t nd_checksum(const unsigned char *data, size_t len);
+/* Whether a section, by its header, is a device that is marked as restored (ND_RECORD_RESTORED). */
+int nd_section_is_restored(const unsigned char *header);
 
 /*
  * Validates a whole record before it is used. 0, and the number of its devices; -EBADMSG or -EPROTO as nd_record_parse.

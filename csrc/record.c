@@ -176,7 +176,7 @@ static void load_netns(const struct nd_section *s, struct nd_identity *id)
 	nd_section_text(s, A_WHERE, id->where, sizeof id->where);	/* only a hint; dropped if it does not fit */
 }
 
-static int load_device(const struct nd_section *s, struct nd_record_device *device, struct nd_err *err)
+static int load_device(const struct nd_section *s, size_t at, struct nd_record_device *device, struct nd_err *err)
 {
 	const uint64_t depth = nd_section_number(s, A_DEPTH);
 	char ifname[ND_NAME_SIZE], wanted[ND_NAME_SIZE];
@@ -201,6 +201,7 @@ static int load_device(const struct nd_section *s, struct nd_record_device *devi
 	dev->target_ifindex = (int32_t)nd_section_number(s, A_ASKED);
 	dev->ifindex_unsure = nd_section_number(s, A_UNSURE) != 0;
 	device->depth = depth > UINT32_MAX ? UINT32_MAX : (uint32_t)depth;
+	device->at = at;
 	return 0;
 }
 
@@ -245,8 +246,8 @@ static int load(const unsigned char *data, size_t len, struct nd_recovered *foun
 			load_netns(&s, &found->target);
 		else if (s.type == END)
 			found->is_complete = is_marked(&s);
-		else if (s.type == DEVICE)
-			code = load_device(&s, &found->devices[found->count++], err);
+		else if (s.type == DEVICE && !nd_section_is_restored(s.attrs - NLMSG_HDRLEN))
+			code = load_device(&s, (size_t)(s.attrs - NLMSG_HDRLEN - data), &found->devices[found->count++], err);
 	}
 	return code;
 }

@@ -7,6 +7,7 @@
 
 #define ND_RECORD_BYTES_MAX (16u << 20)	/* netdevns/limits.py, RECORD_BYTES */
 #define ND_RECORD_COMPLETE 0x646f6e65u	/* the seq of END; 0 before */
+#define ND_RECORD_RESTORED 0x6261636bu	/* the seq of a DEVICE that a partial undo has restored; 0 before */
 #define ND_END_BYTES 28	/* the last message: a header and one number, the checksum */
 #define ND_FILE_NAME_SIZE 256	/* NAME_MAX and a NUL */
 #define ND_WHERE_SIZE 4096	/* PATH_MAX */
@@ -31,12 +32,13 @@ int nd_identity_open(const struct nd_identity *id, struct nd_err *err);
 struct nd_record_device {
 	struct nd_dev *dev;	/* with a snapshot; target_ifindex is the requested one */
 	uint32_t depth;
+	size_t at;		/* its offset in the file that it was read from */
 };
 
 /* A parsed record; its devices own their memory (nd_recovered_free). */
 struct nd_recovered {
 	struct nd_identity source, target;
-	struct nd_record_device *devices;
+	struct nd_record_device *devices;	/* without those that are marked as restored */
 	size_t count;
 	uint64_t pid;		/* of its mover */
 	uint64_t since_ms;	/* CLOCK_BOOTTIME, before the snapshots */
@@ -99,6 +101,8 @@ int nd_loan_write(int dirfd, char name[ND_FILE_NAME_SIZE], const struct nd_recor
  * before an undo. One system call, which a kill does not cut. 0 or -errno.
  */
 int nd_record_mark(const struct nd_record *record, int is_complete);
+/* Sets the seq of the message at that offset in the same way; that needs no space. */
+int nd_record_set_seq(const struct nd_record *record, size_t at, uint32_t seq);
 /*
  * Removes it, or (`keep`) unlocks and renames it so that a recovery undoes even a complete move. 0 or -errno; the
  * struct is empty either way. One that cannot be removed is emptied. 0 where there is none.

@@ -199,12 +199,30 @@ static enum outcome conclude(struct recovery *r, const struct netdevns_batch *b,
 	return code == -EAGAIN ? NOT_BACK_YET : LEFT;
 }
 
+static int is_missing(const struct nd_member *m)
+{
+	return m->is_lacking && !m->is_unrestorable && m->dev->place == ND_PLACE_GONE;
+}
+
+/* Marks the restored devices of a record in place: there is no space for a shorter one. */
+static void mark_restored(struct recovery *r, const struct nd_record *record, const struct nd_recovered *found,
+			  const struct netdevns_batch *b)
+{
+	int code = 0;
+
+	for (size_t i = 0; !code && i < b->count; i++)
+		if (!is_missing(b->members[i]))
+			code = nd_record_set_seq(record, found->devices[i].at, ND_RECORD_RESTORED);
+	if (code)
+		keep(r, record, code, "the next call restores all its devices again");
+}
+
 /*
  * Keeps the record of missing devices alone: the others are restored, and what others do with them from now on must not be undone
  * by the next call. Not inlined: the two paths in `content` would be on the stack of the undo, too.
  */
 __attribute__((noinline))
-static void keep_missing(struct nd_record *record, const struct nd_recovered *found, const struct netdevns_batch *b)
+static void keep_missing(struct recovery *r, struct nd_record *record, const struct nd_recovered *found, const struct netdevns_batch *b)
 {
 	struct nd_record_device *const devices = calloc(b->count + 1, sizeof *devices);
 	struct nd_record_content content = { .source = found->source, .target = found->target, .devices = devices,
@@ -215,13 +233,16 @@ static void keep_missing(struct nd_record *record, const struct nd_recovered *fo
 	for (size_t i = 0; devices && i < b->count; i++) {
 		struct nd_member *const m = b->members[i];
 
-		if (!m->is_lacking || m->is_unrestorable || m->dev->place != ND_PLACE_GONE)
+		if (!is_missing(m))
 			continue;
 		m->dev->ifindex = m->link.ifindex;
 		devices[content.count++] = (struct nd_record_device){ .dev = m->dev, .depth = m->depth };
 	}
-	if (content.count && content.count < b->count)
+	if (content.count && content.count < b->count) {
 		is_written = !nd_record_write(record, record->dirfd, &content, &e);
+		if (!is_written)
+			mark_restored(r, record, found, b);
+	}
 	free(devices);
 	if (is_written || !found->is_complete)
 		nd_record_close(record);
@@ -308,7 +329,7 @@ static void recover_one(struct recovery *r, struct nd_record *record)
 			b->target_is_gone = target_is_gone;
 			outcome = settle(r, b, record, &found);
 			if (outcome == MISSING)
-				keep_missing(record, &found, b);
+				keep_missing(r, record, &found, b);
 			netdevns_batch_close(b);
 		} else {
 			close(source_fd);

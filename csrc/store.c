@@ -199,16 +199,19 @@ int nd_record_write(struct nd_record *record, int dirfd, const struct nd_record_
 	return 0;
 }
 
-int nd_record_mark(const struct nd_record *record, int is_complete)
+int nd_record_set_seq(const struct nd_record *record, size_t at, uint32_t seq)
 {
-	const uint32_t mark = is_complete ? ND_RECORD_COMPLETE : 0;
-	const off_t at = (off_t)(record->len - ND_END_BYTES + offsetof(struct nlmsghdr, nlmsg_seq));
 	ssize_t n;
 
 	do
-		n = pwrite(record->fd, &mark, sizeof mark, at);
+		n = pwrite(record->fd, &seq, sizeof seq, (off_t)(at + offsetof(struct nlmsghdr, nlmsg_seq)));
 	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n == (ssize_t)sizeof mark ? 0 : -EIO;
+	return n < 0 ? -errno : n == (ssize_t)sizeof seq ? 0 : -EIO;
+}
+
+int nd_record_mark(const struct nd_record *record, int is_complete)
+{
+	return nd_record_set_seq(record, record->len - ND_END_BYTES, is_complete ? ND_RECORD_COMPLETE : 0);
 }
 
 int nd_record_end(struct nd_record *record, int keep)

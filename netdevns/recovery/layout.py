@@ -25,6 +25,8 @@ A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH = range(1
 A_KIND = 1  # of STATE
 A_CONTAINER = 1  # of LOAN
 COMPLETE = 0x646F6E65  # the seq of END, once the mover has verified all devices; 0 before
+RESTORED = 0x6261636B  # the seq of a DEVICE that a partial undo has restored; 0 before
+SEQ = 8  # its offset in a message
 U64 = Struct("=Q")
 NUMBER = Struct("=HHQ")  # an attribute of 12 bytes
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -60,14 +62,24 @@ class Damaged(ValueError):
 
 
 class Section:
-    """One of our messages, with the kernel messages that follow it."""
+    """One of our messages, with the kernel messages that follow it.
 
-    __slots__ = ("_attrs", "body", "type")
+    Attributes:
+        at: Its offset in the record.
+        body: The kernel messages.
+        is_restored: Whether it is a device that is marked as restored.
+        is_shortened: Of HEAD: whether the record has such devices; their state is then still in it.
+    """
 
-    def __init__(self, type_: int, attrs: dict[int, memoryview]) -> None:
+    __slots__ = ("_attrs", "at", "body", "is_restored", "is_shortened", "type")
+
+    def __init__(self, type_: int, attrs: dict[int, memoryview], at: int = 0, seq: int = 0) -> None:
         self.type = type_
         self._attrs = attrs
-        self.body = bytearray()  # the kernel messages
+        self.at = at
+        self.body = bytearray()
+        self.is_restored = type_ == DEVICE and seq == RESTORED
+        self.is_shortened = False
 
     def number(self, type_: int) -> int:
         data = self._attrs.get(type_, memoryview(b""))
@@ -124,7 +136,7 @@ def boot_id() -> bytes:
 
 
 def parse(data: bytes) -> list[Section]:
-    """The sections of a record without END, each with all mandatory parts.
+    """The sections of a record, each with all mandatory parts; without END and devices that are marked as restored.
 
     Raises:
         Damaged: The record is truncated, of another version, or has a missing or malformed part. Of the kernel
@@ -136,21 +148,33 @@ def parse(data: bytes) -> list[Section]:
             if found and found[-1].type == END:
                 raise Damaged("data after its end")
             if type_ >= RECORD:
-                found.append(Section(type_, wire.attrs(memoryview(data)[at:stop])))
+                (seq,) = wire.U32.unpack_from(data, at - 16 + SEQ)
+                found.append(Section(type_, wire.attrs(memoryview(data)[at:stop]), at - 16, seq))
                 if len(found) == 1 and type_ == HEAD:  # first: in another version the rest may mean something else
                     _check_version(found[0].number(A_VERSION))
             elif not found:
                 raise Damaged("it has no header")
             else:
                 found[-1].body += data[at - 16 : stop] + bytes(-stop & 3)
-            if type_ == END and found[-1].number(A_CHECKSUM) != binascii.crc32(data[: at - 16]):
+            if type_ == END and found[-1].number(A_CHECKSUM) != binascii.crc32(_unmarked(data[: at - 16], found)):
                 raise Damaged("wrong checksum")
         if not found or found[0].type != HEAD or found[-1].type != END:
             raise Damaged("it is truncated")
         _check(found)
     except wire.Malformed as e:
         raise Damaged(str(e)) from None
-    return found[:-1]
+    left = [each for each in found[:-1] if not each.is_restored]
+    left[0].is_shortened = len(left) < len(found) - 1
+    return left
+
+
+def _unmarked(data: bytes, sections: Sequence[Section]) -> bytes:
+    """These bytes of a record as they were written: without the marks of restored devices."""
+    marks = [each.at + SEQ for each in sections if each.is_restored]
+    written = bytearray(data if marks else b"")
+    for at in marks:
+        written[at : at + 4] = bytes(4)
+    return bytes(written) if marks else data
 
 
 def target(sections: Sequence[Section]) -> Section:

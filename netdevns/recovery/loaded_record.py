@@ -54,10 +54,11 @@ class LoadedRecord:
     def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None = None) -> None:
         self.record = record
         self.exclusion = Exclusion(Patience(WAIT_S, interrupts), is_must=interrupts is not None)
-        self.sections = sections
-        self.plan = load(sections)
+        left = {s.number(layout.A_IFINDEX) for s in sections if s.type == layout.DEVICE}
+        self.sections = shortened(sections, left) if sections[0].is_shortened else sections
+        self.plan = load(self.sections)
         self.members, self.uppers = self.plan.devices, self.plan.uppers
-        self.where = {s.type: s for s in sections if s.type in (layout.SOURCE, layout.TARGET)}
+        self.where = {s.type: s for s in self.sections if s.type in (layout.SOURCE, layout.TARGET)}
         self._opened: list[NetNS | Socket] = []
 
     def __enter__(self) -> Self:
@@ -120,21 +121,27 @@ class LoadedRecord:
             self.record.close()
             return
         left = {m.link.ifindex for m in members}
-        left |= {*stacking.above({m.link.ifindex: m.link for m in self.uppers}, left)}
-        plan = load(self.sections)  # not aged
-        view = plan.view(m for m in (*plan.devices, *plan.uppers) if m.link.ifindex in left)
-        parts: list[bytes] = []
-        for each in self.sections:
-            if each.type == layout.STATE:
-                (kind,) = chosen(state.KINDS, [each.text(layout.A_KIND).decode()])
-                each.body = bytearray(kind.lend(view, dict(zip(left, left, strict=True)), 0, ()))
-            is_device = each.type in (layout.DEVICE, layout.UPPER)
-            if each.number(layout.A_IFINDEX) in left if is_device else each.type != layout.STATE or each.body:
-                parts += each.parts()
-        self.record.rewrite(parts)
+        restored = [s for s in self.sections if s.type == layout.DEVICE and s.number(layout.A_IFINDEX) not in left]
+        self.record.shorten([part for s in shortened(self.sections, left) for part in s.parts()], restored)
 
     def recovered(self, member: BatchDevice, outcome: str, location: str, text: str) -> Recovered:
         return Recovered(self.record.path, member.host_name, outcome, location, text)
+
+
+def shortened(sections: list[Section], left: Collection[int]) -> list[Section]:
+    """The sections of a record with these devices alone, those on them, and their state."""
+    plan = load(sections)  # not aged
+    left = {*left, *stacking.above({m.link.ifindex: m.link for m in plan.uppers}, left)}
+    view = plan.view(m for m in (*plan.devices, *plan.uppers) if m.link.ifindex in left)
+    found = []
+    for each in sections:
+        if each.type == layout.STATE:
+            (kind,) = chosen(state.KINDS, [each.text(layout.A_KIND).decode()])
+            each.body = bytearray(kind.lend(view, dict(zip(left, left, strict=True)), 0, ()))
+        is_device = each.type in (layout.DEVICE, layout.UPPER)
+        if each.number(layout.A_IFINDEX) in left if is_device else each.type != layout.STATE or each.body:
+            found.append(each)
+    return found
 
 
 def holder_words(holder: wire.Link, name: bytes) -> str:

@@ -15,13 +15,13 @@ import fcntl
 import os
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from .. import descriptors
 from ..limits import RECORD_BYTES
 from ..netlink import wire
 from ..system.folders import MODE_FILE, open_file, open_folder
-from .layout import A_CHECKSUM, END, U64, Damaged, Section, is_complete, parse
+from .layout import A_CHECKSUM, END, RESTORED, SEQ, U64, Damaged, Section, is_complete, parse
 
 TXN = "txn"  # the folder of the records of moves
 ASIDE = "aside"  # the folder of records that moves ignore
@@ -290,11 +290,24 @@ class Record:
         """Whether its mover verified that all devices had arrived, as the C library notes. Raises Damaged, OSError."""
         return is_complete(self.data())
 
-    def rewrite(self, parts: list[bytes]) -> None:
-        """Replaces the content, and closes it. On failure the old one stays: the next call reads that again."""
+    def shorten(self, parts: list[bytes], restored: Sequence[Section]) -> None:
+        """Replaces the content by one without the restored devices, and closes it.
+
+        On failure, as in a full /run, it marks them in the file, which needs no space. Warns if that fails, too: the
+        next call restores them again.
+        """
         try:
             self._journal.write(parts, self).close()
+            return
         except OSError:
+            pass
+        try:
+            for each in restored:  # 4 bytes, which no kill cuts
+                os.pwrite(self.fd, wire.U32.pack(RESTORED), each.at + SEQ)
+        except OSError as e:
+            text = f"{self.path}: cannot be written: {e.strerror}; the next call restores all its devices again"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+        finally:
             self.close()
 
     def drop(self) -> None:

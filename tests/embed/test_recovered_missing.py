@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,11 +23,13 @@ KEPT = (
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A directory of records for C, and for Python."""
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A directory of records for C, and for Python: a small file system."""
     made = tmp_path / "txn"
-    made.mkdir(mode=0o700)
-    return made
+    made.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", made], check=True)
+    yield made
+    subprocess.run(["umount", made], check=True)
 
 
 @pytest.fixture
@@ -33,16 +38,31 @@ def third() -> Iterator[Namespace]:
         yield found
 
 
+@contextlib.contextmanager
+def full(folder: Path, is_full: bool) -> Iterator[None]:
+    """There is no space left in its file system."""
+    with open(os.open(folder, os.O_RDWR | os.O_TMPFILE), "wb", buffering=0) as filler:
+        with contextlib.suppress(OSError):
+            while is_full and filler.write(bytes(4096)):
+                pass
+        yield
+
+
+@pytest.mark.parametrize("is_full", [False, True], ids=["", "full"])
 @pytest.mark.parametrize("by_c", [True, False], ids=["C", "Python"])
 def test_device_that_was_moved_on(
-    sides: tuple[Namespace, Namespace], third: Namespace, c: Driver, folder: Path, by_c: bool
+    sides: tuple[Namespace, Namespace], third: Namespace, c: Driver, folder: Path, by_c: bool, is_full: bool
 ) -> None:
-    """P1: it is no failure; the record is kept for it alone, for either reader, and restores it once it is back."""
+    """P1: it is no failure; the record is kept for it alone, for either reader, and restores it once it is back.
+
+    Also if there is no space for another record.
+    """
     host, target = sides
     before = host.dump()
     killed(target, folder)
     target.give("net1", third)
-    answer = c.recover(folder, undo_complete=True)
+    with full(folder, is_full):
+        answer = c.recover(folder, undo_complete=True)
     assert (answer.code, answer.left_count, answer.report) == (0, 0, f"{KEPT}eth0: restored\n"), answer
     host.ip("link set eth0 mtu 1300")
     with Untouched(host):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 import netdevns
 from netdevns.cli.main import main
-from netdevns.recovery import layout, record
+from netdevns.recovery import layout, record, store
 from netdevns.recovery.loaded_record import NOT_FOUND
 from tests.support import kinds
 from tests.support.namespaces import Namespace
@@ -30,20 +32,36 @@ def third() -> Iterator[Namespace]:
         yield found
 
 
+def fail(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def outcomes(directory: str) -> dict[str | None, tuple[str, str]]:
     return {each.device: (each.outcome, each.text) for each in netdevns.recover(directory)}
 
 
+@pytest.mark.parametrize("is_full", [False, True], ids=["", "full"])
 def test_device_that_was_moved_on(
-    sides: tuple[Namespace, Namespace], third: Namespace, capsys: pytest.CaptureFixture[str]
+    sides: tuple[Namespace, Namespace],
+    third: Namespace,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    is_full: bool,
 ) -> None:
-    """P1: it is not gone: its record is kept, without the other device, and restores it once it is back."""
+    """P1: it is not gone: its record is kept, without the other device, and restores it once it is back.
+
+    Also if a full /run has no space for another record.
+    """
     host, target = sides
     before = host.dump()
     killed(netdevns.JOURNAL_DIR, target, "up_and_replay", 2)
     target.give("net0", third)
-    assert main(["recover"]) == 0
-    said = capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        if is_full:
+            patch.setattr(store.Journal, "write", fail)
+        assert main(["recover"]) == 0
+    said, err = capsys.readouterr()
+    assert err == ""
     assert "eth0: kept: not found in either namespace: deleted, or moved on by the container" in said
     assert "eth1: undone: restored" in said
     (name,) = records(netdevns.JOURNAL_DIR)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netdevns.recovery import store
+from netdevns.recovery import layout, store
 
 
 def test_record_counts_as_kept_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,3 +29,18 @@ def test_record_counts_as_kept_after_an_error(tmp_path: Path, monkeypatch: pytes
         with pytest.warns(RuntimeWarning, match="cannot rename it"):
             assert not record.keep()
         record.close()
+
+
+def test_record_that_cannot_be_shortened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P7: a warning names the file, and says that restored devices are restored again."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with store.Journal(str(tmp_path / "records"), create=True) as journal:
+        record = journal.write([])
+        monkeypatch.setattr(store.os, "open", fail)
+        monkeypatch.setattr(store.os, "pwrite", fail)
+        with pytest.warns(RuntimeWarning, match="Input/output error; the next call restores all its devices again"):
+            record.shorten([], [layout.Section(layout.DEVICE, {})])
+        assert (journal.names(), record.fd) == ([record.name], -1)
