@@ -87,9 +87,9 @@ class Lender:
             parts = [head, *layout.section(layout.LOAN, attrs), *rest]
             self._loans.write(parts, name=file_name(self.container)).close()
             self.lost = {member.label: member.lost for member in members}
-        except OSError as e:  # names its file relative to the directory, if at all
+        except OSError:
             self.loan_id = 0  # it does not exist
-            raise OSError(e.errno, e.strerror, self._loans.path) from None
+            raise
 
     def retract(self) -> None:
         """Removes the loan if it exists: the move was undone."""

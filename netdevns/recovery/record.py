@@ -26,8 +26,7 @@ class Recorder:
         try:
             self._record = self._journal.write(recorded(plan, sides, members, uppers), self._record)
         except OSError as e:
-            path = os.path.join(self._journal.path, e.filename or "")
-            raise OSError(e.errno or errno.EIO, e.strerror, path) from None
+            raise OSError(e.errno or errno.EIO, e.strerror, e.filename or self._journal.path) from None
 
     def end(self, *, keep: bool) -> bool:
         """Removes the record, or keeps it for `recover`; returns whether it was kept."""

@@ -6,6 +6,7 @@ Recovery can be repeated, and can run beside another one or a live move: the pro
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import warnings
 from collections.abc import Callable, Collection, Iterator
@@ -206,13 +207,14 @@ def restored(recovery: Recovery) -> Iterator[Recovered]:
 
 
 def ignored(record: Record, e: Damaged | OSError, then: str) -> Recovered:
-    """Sets an unusable record aside, so that it is reported once; keeps one that cannot be read.
+    """Sets an unusable record aside, so that it is reported once; keeps one that cannot be read or written.
 
     `then`: the step to take before the file is removed.
     """
     path = record.path
     if isinstance(e, OSError):
-        text = f"cannot read {e.filename or path}: {e.strerror}; the record is kept"
+        verb = "write" if e.errno == errno.EROFS else "read"
+        text = f"cannot {verb} {e.filename or path}: {e.strerror}; the record is kept"
         return Recovered(path, None, "kept", "unknown", text)
     aside = record.set_aside()
     file = "the file, which was set aside" if aside else "the file"

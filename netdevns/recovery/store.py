@@ -77,11 +77,17 @@ class Journal:
         self.fd = open_folder(directory, folder, create=create)
 
     def write(self, parts: list[bytes], instead_of: Record | None = None, name: str = "") -> Record:
-        """Writes a locked record and names it last, so that no reader sees half of it. Raises OSError.
+        """Writes a locked record and names it last, so that no reader sees half of it.
 
         `instead_of`: the record that it replaces; after an OSError that one keeps its name and lock. `name`: the file
-        name, to which a suffix is added if it is taken.
+        name, to which a suffix is added if it is taken. Raises OSError, with the path of the folder.
         """
+        try:
+            return self._write(parts, instead_of, name)
+        except OSError as e:  # names a file relative to the folder, or its descriptor
+            raise OSError(e.errno, e.strerror, self.path) from None
+
+    def _write(self, parts: list[bytes], instead_of: Record | None, name: str) -> Record:
         body = b"".join(parts)
         end = wire.message(END, 0, wire.attr(A_CHECKSUM, U64.pack(binascii.crc32(body))))
         if (size := len(body) + len(end)) > RECORD_BYTES:
@@ -319,6 +325,8 @@ class Record:
                 if self.fd >= 0:
                     os.ftruncate(self.fd, 0)
                 raise
+        except FileNotFoundError:
+            pass  # another process removed it, perhaps with its folder
         except OSError as e:
             text = f"{self.path}: cannot remove the record of this move: {e.strerror}; remove it yourself"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
@@ -334,12 +342,9 @@ class Record:
         """Keeps the record for `recover`, as the undo was incomplete. False: it was removed meanwhile."""
         self._rename(self.name + UNDO, "`netdevns recover` may consider the move complete")
         try:
-            os.stat(self.name, dir_fd=self._journal.fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        except OSError:  # assume that it exists
+            return _exists(self.name, self._journal.fd)
+        except OSError:  # assume that it does
             return True
-        return True
 
     def tried(self) -> str | None:
         """Counts a failed try to undo it; sets it aside after the last one, and returns its path there.

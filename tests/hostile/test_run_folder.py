@@ -1,4 +1,4 @@
-"""A /run without space: commands need none to restore devices, and to remember which ones are restored."""
+"""A /run that is full, read-only, or emptied meanwhile: devices are restored, and lines name the cause and the path."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.fault.prepared import NAME, PATH, UNDO, Host
+from tests.support.attacks import finish
+from tests.support.restored import differences
 
 RUN = Path("/run/netdevns")
 SETUP = """
@@ -20,6 +22,14 @@ SETUP = """
     addr add 10.77.0.1/24 dev v1
     addr add 10.77.0.2/24 dev v1
     route add 198.18.0.0/15 via 10.77.0.9
+"""
+# All that netdevns has written is removed before the step of a move.
+REMOVED = """
+import shutil, sys
+from netdevns.cli.main import main
+from tests.support import steps
+setattr(*steps.before(sys.argv[1], lambda _: shutil.rmtree("/run/netdevns", ignore_errors=True)))
+sys.exit(main(sys.argv[2:]))
 """
 CHANGED = """
     link set v1 alias new mtu 1300
@@ -78,3 +88,46 @@ def test_restored_device_is_not_reset_later(host: Host, later: tuple[str, ...]) 
     assert (now[0][0]["mtu"], now[0][0]["ifalias"], now[1]) == (1300, "new", changed[1])
     assert "v2" in host.host.names()
     assert (host.left(), PATH.exists()) == ([], False)
+
+
+@pytest.mark.parametrize("folder", ["txn", "loan", "prepared"])
+def test_read_only(host: Host, folder: str) -> None:
+    """P7: the lines do not say that a file cannot be read."""
+    assert host.plain("prepare", NAME, "v1")[2] == 0
+    record = RUN / folder / NAME
+    if not record.exists():
+        record.write_bytes((RUN / "loan" / NAME).read_bytes())
+        record.chmod(0o600)
+    subprocess.run(["mount", "-o", "remount,ro", RUN], check=True)
+    try:
+        out, err, code = host.plain("return" if folder == "loan" else "recover")
+        assert (err, code) == ("", 3)
+        assert f"{record}: kept: cannot write {record}: Read-only file system; the record is kept\n" in out
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", RUN], check=True)
+    assert host.plain(*UNDO)[2] == 0
+
+
+def test_new_namespace_on_a_read_only_file_system(host: Host) -> None:
+    """P7: the line has the whole path of the folder."""
+    assert host.plain("prepare", NAME, "v1")[2] == 0
+    subprocess.run(["mount", "-o", "remount,ro", RUN], check=True)
+    try:
+        out, err, code = host.plain("prepare", "red", "v2")
+        assert (out, code) == ("", 2)
+        assert err.startswith("netdevns: /run/netns/red: /run/netdevns/prepared: Read-only file system\n")
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", RUN], check=True)
+    assert host.plain(*UNDO)[2] == 0
+
+
+@pytest.mark.parametrize(("step", "folder"), [("snapshot", "txn"), ("verify", "loan")])
+def test_folder_that_is_removed_meanwhile(host: Host, step: str, folder: str) -> None:
+    """P7: the one line names the folder, and asks for no removal of what does not exist."""
+    before = host.host.dump()
+    out, err, code = finish(host.python("-c", REMOVED, step, "prepare", NAME, "v1", "v2"))
+    why = "the record of this move could not be written"
+    text = f"netdevns: {why}: /run/netdevns/{folder}: No such file or directory; all devices are restored\n"
+    assert (out, err, code) == ("", text, 1)
+    assert differences(host.host.dump, before) == []
+    assert not PATH.exists()
