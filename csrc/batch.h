@@ -337,8 +337,9 @@ void nd_member_lacks(struct nd_member *m, const char *format, ...) __attribute__
 /* Clears IFF_UP. */
 int nd_link_down(struct nd_sock *sock, int32_t ifindex, struct nd_err *err);
 /*
- * lifetimes.c: the milliseconds of CLOCK_BOOTTIME, which also runs in suspend; shortens the lifetimes of the snapshots by the
- * time since b->since_ms, which it adds there, and removes expired addresses. One that is there with a longer lifetime (a renewed lease) keeps that.
+ * lifetimes.c: the milliseconds of CLOCK_BOOTTIME, which also runs in suspend, in the initial time namespace; shortens the lifetimes
+ * of the snapshots by the time since b->since_ms, which it adds there, and removes expired addresses. One that is there with a longer
+ * lifetime (a renewed lease) keeps that.
  */
 uint64_t nd_since_boot_ms(void);
 int nd_batch_age(struct netdevns_batch *b, struct nd_err *err);

@@ -3,16 +3,40 @@
 #include "batch.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
 #define LASTING (IFA_F_PERMANENT | IFA_F_DEPRECATED)	/* flags that follow from the lifetimes */
+#define TIME_NS "/proc/self/ns/time"
+#define INITIAL "time:[4026531834]"	/* its text in the initial time namespace: linux/nsfs.h, TIME_NS_INIT_INO */
+
+/* The offset of this process' time namespace; 0 where it is not known. The kernel shows that for children only: time_namespaces(7). */
+static int64_t offset_ms(void)
+{
+	char own[32] = "", children[32] = "";
+	long long seconds = 0, nanoseconds = 0;
+	FILE *offsets;
+
+	if (readlink(TIME_NS, own, sizeof own - 1) < 0 || strcmp(own, INITIAL) == 0 ||
+	    readlink(TIME_NS "_for_children", children, sizeof children - 1) < 0 || strcmp(own, children) != 0)
+		return 0;
+	offsets = fopen("/proc/self/timens_offsets", "re");
+	if (!offsets)
+		return 0;
+	/* The second line is that of CLOCK_BOOTTIME. */
+	if (fscanf(offsets, "%*s %*s %*s %*s %lld %lld", &seconds, &nanoseconds) != 2)
+		seconds = nanoseconds = 0;
+	fclose(offsets);
+	return (int64_t)seconds * 1000 + (int64_t)nanoseconds / 1000000;
+}
 
 uint64_t nd_since_boot_ms(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	return (uint64_t)((int64_t)now.tv_sec * 1000 + (int64_t)now.tv_nsec / 1000000 - offset_ms());
 }
 
 /* Rounded up: a lifetime may become shorter by a recovery, never longer. */

@@ -41,7 +41,7 @@ struct nd_recovered {
 	struct nd_record_device *devices;	/* without those that are marked as restored */
 	size_t count;
 	uint64_t pid;		/* of its mover */
-	uint64_t since_ms;	/* CLOCK_BOOTTIME, before the snapshots */
+	uint64_t since_ms;	/* nd_since_boot_ms, before the snapshots */
 	int is_of_this_boot;	/* 0: a reboot has reset its devices, so it is removed unread */
 	int is_complete;	/* its mover has verified that every device arrived (nd_record_mark) */
 	int is_to_be_undone;	/* even if complete in the target: by its name, or because it preserves state */
@@ -59,7 +59,7 @@ struct nd_record_content {
 	struct nd_identity source, target;
 	const struct nd_record_device *devices;
 	size_t count;
-	uint64_t since_ms;		/* CLOCK_BOOTTIME, before the snapshots */
+	uint64_t since_ms;		/* nd_since_boot_ms, before the snapshots */
 	uint64_t pid;			/* of the mover; 0: this process */
 	const struct nd_loan *loan;	/* of the move; NULL: none */
 	int is_loan;			/* writes the loan itself */

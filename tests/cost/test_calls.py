@@ -20,8 +20,8 @@ from .trace import ENGINES, FURTHER
 
 # A move of one device.
 ONE = Counter(
-    bind=3, close=7, fcntl=1, getsockname=2, ioctl=2, newfstatat=2, openat=3, read=1, recvmmsg=16, rt_sigprocmask=2,
-    sendto=15, setns=3, setsockopt=9, socket=3,
+    bind=3, close=7, fcntl=1, getsockname=2, ioctl=2, newfstatat=2, openat=3, read=1, readlink=1, recvmmsg=16,
+    rt_sigprocmask=2, sendto=15, setns=3, setsockopt=9, socket=3,
 )  # fmt: skip
 # Excluding other movers: which devices they are, the folder, and for source and target a file, lock, pid, unlock.
 EXCLUSION = Counter(close=3, fcntl=4, geteuid=3, getpid=2, newfstatat=5, openat=3, pwrite64=2, recvmmsg=1, sendto=1)

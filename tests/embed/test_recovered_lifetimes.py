@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_recovered_lifetimes import DEVICES, HOST, LATER_S, found
+from tests.integration.test_recovered_lifetimes import DEVICES, HOST, LATER_S, SHIFTED, found, needs_time_namespaces
 from tests.support.namespaces import Namespace
 from tests.support.records import make_older
 
@@ -64,3 +64,16 @@ def test_renewed_lease_is_kept(sides: tuple[Namespace, Namespace], c: Driver, tm
     assert 8900 < now["10.1.0.2"][0] <= 9000
     assert 7900 < now["10.1.0.2"][1] <= 8000
     assert now["10.2.0.1"][0] > 7700
+
+
+@needs_time_namespaces
+def test_time_namespace(sides: tuple[Namespace, Namespace], tmp_path: Path) -> None:
+    """P1: its offset is no time that has passed."""
+    host, target = sides
+    killed(target, tmp_path, DEVICES)
+    with Driver(under=SHIFTED) as shifted:
+        answer = shifted.recover(tmp_path, undo_complete=True)
+    assert (answer.code, answer.report) == (0, "eth0: restored\neth1: restored\n"), answer
+    now = found(host)
+    assert 4900 < now["10.1.0.2"][0] <= 5000
+    assert 0 < now["10.2.0.1"][0] <= 90

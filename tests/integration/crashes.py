@@ -91,11 +91,17 @@ def killed(
     after: bool = False,
     devices: Any = DEVICES,
     late: tuple[str, ...] = (),  # commands just before the first move
+    under: tuple[str, ...] = (),  # the words before the process's own
     **more: Any,
 ) -> None:
     words = json.dumps([step, nth, after, devices, target.fd, directory, late, more])
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, words], cwd=TOP, pass_fds=[target.fd], capture_output=True, text=True, timeout=60
+        [*under, sys.executable, "-c", CHILD, words],
+        cwd=TOP,
+        pass_fds=[target.fd],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import netdevns
+from tests.support.attacks import TOP
 from tests.support.namespaces import Namespace
 from tests.support.records import make_older
 
@@ -30,6 +34,8 @@ HOST = """
 """
 DEVICES = {"eth0": "net0", "eth1": "net1"}
 LATER_S = 100  # a guest has not been up much longer
+SHIFTED = ("unshare", "--time", "--boottime", "100000", "--fork")  # a command in a time namespace
+needs_time_namespaces = pytest.mark.skipif(not os.path.exists("/proc/self/ns/time"), reason="no time namespaces")
 
 
 @pytest.fixture
@@ -94,3 +100,20 @@ def test_routes_of_expired_addresses(sides: tuple[Namespace, Namespace], directo
     assert {(r.outcome, r.text) for r in netdevns.recover(directory)} == {("undone", "restored")}
     routes = host.ip("route show")
     assert ("192.0.2.0/24" in routes, "198.51.100.0/24" in routes) == (False, True)
+
+
+@needs_time_namespaces
+@pytest.mark.parametrize("where", ["move", "recovery"])
+def test_time_namespace(sides: tuple[Namespace, Namespace], directory: str, where: str) -> None:
+    """P1: its offset is no time that has passed."""
+    host, target = sides
+    dying = ("sh", "-c", f'{" ".join(SHIFTED)} "$@"; kill -KILL $$', "sh")
+    killed(directory, target, "up_and_replay", 2, devices=DEVICES, under=dying if where == "move" else ())
+    assert len(records(directory)) == 1
+    time.sleep(1.1)
+    recover = [sys.executable, "-c", "import netdevns, sys; netdevns.recover(sys.argv[1])", directory]
+    subprocess.run([*(SHIFTED if where == "recovery" else ()), *recover], cwd=TOP, check=True)
+    assert records(directory) == []
+    now = found(host)
+    assert 4900 < now["10.1.0.2"][0] < 4999
+    assert 0 < now["10.2.0.1"][0] < 89
