@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -179,16 +180,35 @@ static int report_left(struct way *w, const struct netdevns_error *e)
 	return e->left ? HOOK_LEFT : HOOK_FAILED;
 }
 
-/* Reports addresses that are not carried. Devices with other state to lose are handed over to the hook in Python. */
-static void report_losses(struct way *w)
+/* The words of a finding about this device's addresses that are not carried; NULL: it is another one. */
+static const char *loss_of(const struct netdevns_finding *f, size_t device)
 {
 	static const char before[] = ": a move loses: ";
-	const struct netdevns_finding *f;
-	const char *words;
+	const char *const words = f->severity == NETDEVNS_LOSS && f->device == (int)device ? strstr(f->text, before) : NULL;
 
-	for (size_t i = 0; (f = netdevns_batch_finding(w->batch, i)); i++)
-		if (f->severity == NETDEVNS_LOSS && f->device >= 0 && (words = strstr(f->text, before)))
-			hook_say(w->report, "%s: not carried: %s", w->request->devices[f->device].ifname, words + sizeof before - 1);
+	return words ? words + sizeof before - 1 : NULL;
+}
+
+/* A line for each device that lost addresses or labels. One with other state to lose is handed over to the hook in Python. */
+static void report_losses(struct way *w)
+{
+	for (size_t device = 0; device < w->request->count; device++) {
+		const uint32_t labels = w->batch->members[device]->dev->cut_labels;
+		const struct netdevns_finding *f;
+		char words[HOOK_LINE_BYTES_MAX] = "";
+		size_t len = 0;
+
+		for (size_t i = 0; (f = netdevns_batch_finding(w->batch, i)); i++) {
+			const char *const loss = loss_of(f, device);
+
+			if (loss && len < sizeof words)
+				len += (size_t)snprintf(words + len, sizeof words - len, ", %s", loss);
+		}
+		if (labels && len < sizeof words)
+			len += (size_t)snprintf(words + len, sizeof words - len, ", %" PRIu32 " label%s", labels, labels > 1 ? "s" : "");
+		if (len)
+			hook_say(w->report, "%s: not carried: %s", w->request->devices[device].ifname, words + 2);
+	}
 }
 
 /* The last step: writes the loan; without a loan the move is undone. */

@@ -20,7 +20,7 @@ from ..system.exclusion import being_moved
 from ..system.netns import CURRENT
 from ..text import quote
 
-WITH_LIFETIME = -1  # the operand `scope` for lost addresses with a lifetime, of any scope
+WITH_LIFETIME = 256  # the operand `scope` for lost addresses with a lifetime, of any scope
 _DISABLE_IPV6 = "net.ipv6.conf.default.disable_ipv6"
 
 

@@ -77,7 +77,7 @@ def find_addresses(plan: Plan, device: BatchDevice, dumped: bytes | memoryview) 
             counts[WITH_LIFETIME] += 1
         elif scope != uapi.RT_SCOPE_UNIVERSE and not _is_kernels(found, link.mac):
             counts[scope] += 1
-    for scope, count in counts.items():
+    for scope, count in sorted(counts.items()):
         _lose(plan, device, "loss.addresses", count=count, scope=scope)
 
 

@@ -185,9 +185,17 @@ class Batch:
         while verified < count:
             verified = phases.verify_next()
             self._report("verify", verified, count)
+        for device in self.plan.devices:
+            self._find_losses(device)
         self._lend()  # before the record is dropped: at any moment one of the two exists
         self._see_process()
         self._see_path()
+
+    def _find_losses(self, device: BatchDevice) -> None:
+        """Notes the addresses and labels that were not carried; the checks have noted the rest."""
+        losses.find_addresses(self.plan, device, device.unprotected)
+        if device.cut_labels:
+            device.lost.append(f"{device.cut_labels} label{'s' if device.cut_labels > 1 else ''}")
 
     def _write_record(self) -> None:
         if self.recorder is not None and self.plan.devices:
@@ -257,12 +265,9 @@ class Batch:
         kinds = [kind for kind in state.KINDS if kind.name not in self.plan.preserve]
         moved = []
         for device in self.plan.devices:
-            losses.find_addresses(self.plan, device, device.unprotected)
             lost, arrived_link = [*device.lost], device.arrived_link
             for kind in kinds:
                 lost += kind.resets(before, device.link.ifindex, arrived_link)
-            if device.cut_labels:
-                lost.append(f"{device.cut_labels} label{'s' if device.cut_labels > 1 else ''}")
             moved.append(
                 Moved.lazy(
                     device.arrived,

@@ -108,6 +108,28 @@ def test_device_arrives(place: Hooked) -> None:
     assert {s.type for s in theirs} - {s.type for s in ours} <= {layout.STATE}
 
 
+@pytest.mark.parametrize("is_python", [False, True])
+def test_lost_addresses_and_labels(place: Hooked, is_python: bool) -> None:
+    """A line in the log, the same from both hooks: in the order of their scopes, lifetimes and labels last."""
+    (place.bundle / "config.json").write_text('{"linux": {"netDevices": {"eth1": {"name": "network0"}}}}')
+    place.host.batch(
+        """
+        address add 10.7.0.1/24 valid_lft 5000 preferred_lft 4000 dev eth1
+        address add 10.8.0.1/24 scope host dev eth1
+        address add 10.9.0.1/24 scope link dev eth1
+        address add 10.9.1.1/24 scope link dev eth1
+        address add 10.5.0.1/24 label eth1:0123456789 dev eth1
+        """
+    )
+    if is_python:
+        place.python_hook()
+    else:
+        assert place.hook().code == 0
+    lost = "2 addresses of link scope, 1 address of host scope, 1 address with a lifetime, 1 label"
+    (line,) = Path(LOG).read_text().splitlines()
+    assert line.endswith(f" c1: eth1: not carried: {lost}"), line
+
+
 def test_nothing_to_do(place: Hooked) -> None:
     """Without devices it makes nothing, and neither does poststop."""
     (place.bundle / "config.json").write_text('{"linux": {"namespaces": [{"type": "network"}]}}')
@@ -219,7 +241,7 @@ def limited(place: Hooked, words: Sequence[str], limit: str, *arguments: str) ->
 @pytest.mark.parametrize(
     ("limit", "device", "code", "lines"),
     [
-        (0, "eth1=net0", 1, [f"{UNWRITTEN}: /run/netdevns/txn/: {TOO_LARGE}; all devices are restored", NO_LOG]),
+        (0, "eth1=net0", 1, [f"{UNWRITTEN}: /run/netdevns/txn: {TOO_LARGE}; all devices are restored", NO_LOG]),
         (0, "eth0", 2, ["eth0: no such device in this network namespace", "next: netdevns show", UNTOUCHED, NO_LOG]),
         # The last ifindex: its place in the file of locks is at 8 GiB.
         (102400, "eth2=net2", 0, []),
