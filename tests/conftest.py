@@ -16,6 +16,7 @@ import pytest
 
 from netdevns import JOURNAL_DIR
 from tests.support import kinds, require
+from tests.support.attacks import CHANCE, LONG
 from tests.support.namespaces import GRAVES, Namespace, current, fresh, setns
 from tests.support.require import required
 
@@ -54,6 +55,13 @@ def same_signals() -> Iterator[None]:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     yield
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@pytest.fixture(autouse=True)
+def same_chance(request: pytest.FixtureRequest) -> None:
+    """What chance decides in a test does not depend on the tests that ran before it in this process."""
+    if not LONG:
+        CHANCE.seed(zlib.crc32(request.node.nodeid.encode()))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -41,7 +41,12 @@ def start_calls(attacks: Attacks) -> list[Call]:
 @pytest.mark.timeout(1800)
 def test_killed_at_any_call(attacks: Attacks, start_calls: list[Call], tally: Tally) -> None:
     """A start that would succeed: before the first change, in the move, and when the process already runs."""
-    for call in sample(start_calls, 40 if FULL else 20):
+    names = [call.name for call in start_calls]
+    # A twentieth of the calls are between the record and the child's last answer.
+    record, runs = names.index("linkat"), len(names) - names[::-1].index("recvfrom")
+    before, during, after = (28, 8, 6) if FULL else (14, 4, 3)
+    killed = [*sample(start_calls[:record], before), *sample(start_calls[record:runs], during)]
+    for call in [*killed, *sample(start_calls[runs:], after)]:
         attacks.kill(tally, START, call.inject("signal=KILL"))
     assert {AS_BEFORE, UNDONE, COMPLETE} <= {*tally.ends}
 
