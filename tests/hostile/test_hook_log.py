@@ -199,11 +199,14 @@ def with_dev(host: Namespace, tmp_path: Path) -> Iterator[Bounded]:
         yield found
 
 
-def bound(machine: Machine, kind: int = socket.SOCK_DGRAM) -> socket.socket:
-    """A socket at /dev/log."""
-    made_ = socket.socket(socket.AF_UNIX, kind)
-    made_.bind(str(machine.path("/dev/log")))
-    return made_
+@contextlib.contextmanager
+def bound(machine: Machine, kind: int = socket.SOCK_DGRAM) -> Iterator[socket.socket]:
+    """A socket at /dev/log, which is removed with it."""
+    path = machine.path("/dev/log")
+    with socket.socket(socket.AF_UNIX, kind) as made_:
+        made_.bind(str(path))
+        yield made_
+    path.unlink()
 
 
 def fill(machine: Machine) -> None:
@@ -248,20 +251,26 @@ def test_syslog_gets_the_whole_report(with_dev: Bounded) -> None:
 def _received(with_dev: Bounded) -> list[str]:
     """The lines of a report that syslogd gets."""
     found: list[bytes] = []
+    ended = threading.Event()
 
     def read() -> None:
-        found.append(syslogd.recv(4096))
-        time.sleep(0.01)
-        with contextlib.suppress(TimeoutError):
-            found.extend(syslogd.recv(4096) for _ in range(limits.LINES - 1))
+        is_over = False
+        while not is_over:
+            is_over = ended.is_set()  # then all that comes has been sent
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    found.append(syslogd.recv(4096))
+                    time.sleep(0 if found[1:] else 0.01)  # the queue becomes full
 
     with bound(with_dev.machine) as syslogd:
-        syslogd.settimeout(BOUND_S)
+        syslogd.settimeout(0.1)
         reader = threading.Thread(target=read)
         reader.start()
-        assert with_dev.hook().code == 2
-        syslogd.settimeout(1)  # all that comes has been sent
-        reader.join()
+        try:
+            assert with_dev.hook().code == 2
+        finally:
+            ended.set()
+            reader.join()
     texts = [re.fullmatch(r"<27>netdevns\[\d+\]: c1: (.*)", data.decode()) for data in found]
     return [match[1] if match else "" for match in texts]
 
