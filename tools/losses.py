@@ -42,7 +42,7 @@ def show(row: Row, outcomes: Outcomes) -> None:
     for name, value in row.target_sysctls.items():
         print(f"blue# sysctl net.{name.replace('/', '.')}={value}")
     if row.racer:
-        print(f"blue# ip link add {row.racer} type veth   # by another process, as soon as a device arrives")
+        print(f"blue# ip link add {row.racer} type veth   # by another process, as soon as the first is set down")
     if row.target_is_host:
         print("host# ip netns attach blue $$")
     if any(name in RUNTIMES for name in outcomes):

@@ -23,7 +23,7 @@ class Row:
     contestants: tuple[str, ...] = RE_ADDING
     arrives_as: Mapping[str, str] = field(default_factory=dict)  # where it is not the wanted name
     target_is_host: bool = False
-    racer: str = ""  # a name that a process in the target takes as soon as the first device arrives there
+    racer: str = ""  # a name that a process in the target takes as soon as the first device is set down
     target_sysctls: Mapping[str, int] = field(default_factory=dict)
 
     @property

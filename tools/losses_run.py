@@ -236,8 +236,9 @@ def play(row: Row, contestant: Contestant) -> Outcome:
 def _play(row: Row, contestant: Contestant) -> Outcome:
     with _scene(row, contestant) as (scene, host, target):
         before = host.dump(), target.dump()
+        first = next(iter(row.devices))
         try:
-            with losses_racer.racing(row.racer, target) if row.racer else nullcontext():
+            with losses_racer.racing(row.racer, target, host, first) if row.racer else nullcontext():
                 code, said = contestant.run(scene)
             after = host.dump(), target.dump()  # at once: what is not usable yet counts
         finally:
