@@ -34,7 +34,7 @@ HOST = """
     addr add 10.1.0.1/24 brd + label eth1:vip dev eth1
     addr add 10.1.0.2/24 valid_lft 5000 preferred_lft 4000 dev eth1
     addr add 2001:db8:1::1/64 nodad dev eth1
-    addr add 2001:db8:1::2/64 nodad valid_lft 5000 preferred_lft 40 dev eth1
+    addr add 2001:db8:1::2/64 nodad valid_lft 5000 preferred_lft 400 dev eth1
     addr add 10.4.0.1/24 dev other
     route add 192.0.2.0/24 via 10.1.0.9
     route add 198.51.100.0/24 nexthop via 10.1.0.9 nexthop via 10.4.0.9
