@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import time
 
 import pytest
 
 import netdevns
 from tests.support import kinds
 from tests.support.namespaces import Namespace
+from tests.support.processes import wait_until
 from tests.support.restored import Untouched
 
 from .refusals import Bad, expect_refused, furnished
@@ -53,6 +53,13 @@ DEFAULTS: dict[str, tuple[str, list[str]]] = {
 }
 
 
+def is_forwarding(host: Namespace) -> bool:
+    """Whether the port forwards, and the bridge has its carrier from that."""
+    (port,), (bridge,) = (host.ip_json(f"-d link show dev {name}") for name in ("eth2", "br0"))
+    state = port["linkinfo"]["info_slave_data"]["state"]
+    return (state, bridge["operstate"]) == ("forwarding", "UP")
+
+
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("force", [False, True], ids=["refused", "forced"])
 @pytest.mark.parametrize("case", DEFAULTS.values(), ids=DEFAULTS)
@@ -61,7 +68,7 @@ def test_default_route(sides: tuple[Namespace, Namespace], case: tuple[str, list
     device, routes = case
     sides[0].batch(routes)
     if routes[:4] == PORT:
-        time.sleep(2.5)  # a port's carrier, too, is checked once a second, and the kernel does not say when it did
+        wait_until(lambda: is_forwarding(sides[0]), "the kernel has looked at the carriers of the port and its bridge")
     expect_default_route(*sides, device, force)
 
 
