@@ -314,6 +314,9 @@ def test_duplicate_ipv6_address_does_dad(host: Namespace, target: Namespace) -> 
         host.batch([VETH, *UP])
         host.give("peer", neighbour)
         neighbour.batch(["link set dev peer up", "addr add 2001:db8::1/64 dev peer nodad"])
+        host.sysctl("ipv6/conf/eth1/dad_transmits", 3)
+        for side in (host, neighbour):
+            side.wait_until_quiet()  # a device whose carrier is not looked at yet drops the question or its answer
         host.ip("addr add 2001:db8::1/64 dev eth1")
         wait_until(lambda: host.addresses("eth1")[0].flags & rawdump.IFA_F_DADFAILED, "DAD fails")
         netdevns.move({"eth1": {}}, target.fd)
