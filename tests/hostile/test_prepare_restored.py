@@ -250,8 +250,7 @@ def test_signal_while_an_undo_waits_for_a_loan(host: Host) -> None:
     assert host.plain("prepare", NAME, "eth2")[2] == 0
     with held(LOAN):
         process = host.python("-m", "netdevns", *UNDO)
-        wait_until(lambda: "eth2" in host.host.names(), "the other loan is settled")
-        time.sleep(0.3)
+        wait_until(lambda: [*LOAN.parent.iterdir()] == [LOAN], "the other loan is settled")
         process.send_signal(signal.SIGTERM)
         out, err, code = finish(process)
     assert (err, code) == ("", 3)
