@@ -16,7 +16,7 @@ import pytest
 
 from netdevns import api
 from netdevns.cli.main import main
-from netdevns.doctor import checks, devices, records
+from netdevns.doctor import checks, devices, kernel, records
 from netdevns.doctor.finding import Finding
 from netdevns.doctor.host import Host, Nic
 from netdevns.recovery import loans
@@ -81,9 +81,16 @@ def broken(tmp_path: Path, host: Namespace, target: Namespace) -> Iterator[Broke
         yield made
 
 
+def modules() -> set[str]:
+    """Of the modules that a command could load, those that are loaded: others are the business of other processes."""
+    path = Path("/proc/modules")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {line.split()[0] for line in lines} & {*kernel._MODULES.values()}
+
+
 def state(broken: Broken) -> dict[str, Any]:
     """All that a command could change: files with owner, mode, times and content, devices, modules, mounts, locks."""
-    files, modules = {}, Path("/proc/modules")
+    files = {}
     for path in sorted(broken.tree.root.rglob("*")):
         status = path.lstat()
         content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
@@ -93,7 +100,7 @@ def state(broken: Broken) -> dict[str, Any]:
         "run": sorted(map(str, Path("/run").rglob("*"))),
         "host": broken.host.dump(),
         "target": broken.target.dump() if broken.target.fd >= 0 else None,
-        "modules": modules.read_text() if modules.exists() else "",
+        "modules": modules(),
         "mounts": Path("/proc/self/mountinfo").read_text(),
     }
 
