@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,14 +34,15 @@ def pyright(program: Path) -> dict[int, str]:
         require("pyright", "pyright is not installed: pip install '.[pyright]'")
     # Strict, even if a project configuration is not.
     text = program.read_text(encoding="utf-8").replace('"""\n', '"""\n# pyright: strict\n', 1)
-    strict = program.with_name(f"strict_{program.name}")
-    strict.write_text(text, encoding="utf-8")
-    try:
-        command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, str(strict)]
+    # Not in the checkout: other stages of a test run copy and read it meanwhile.
+    with tempfile.TemporaryDirectory(prefix="netdevns-typing-") as folder:
+        Path(folder, program.name).write_text(text, encoding="utf-8")
+        Path(folder, "pyrightconfig.json").write_text(json.dumps({"extraPaths": [str(TOP)]}), encoding="utf-8")
+        command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "--project", folder]
         done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=250, check=False)
-    finally:
-        strict.unlink()
-    diagnostics = json.loads(done.stdout)["generalDiagnostics"]
+    found = json.loads(done.stdout)
+    assert found["summary"]["filesAnalyzed"] == 1, done.stdout
+    diagnostics = found["generalDiagnostics"]
     # The line that was put in is not counted.
     return {d["range"]["start"]["line"]: d["message"] for d in diagnostics if d["severity"] == "error"}
 
