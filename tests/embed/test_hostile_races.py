@@ -262,8 +262,8 @@ def test_signals(sides: tuple[Namespace, Namespace], c: Driver, way: str) -> Non
                 elif way == "signals":
                     stack.enter_context(signalled(c.pid, SIGNALS))
                 else:
+                    stack.callback(os.kill, c.pid, signal.SIGCONT)  # after the last SIGSTOP
                     stack.enter_context(signalled(c.pid, [signal.SIGSTOP, signal.SIGCONT], 0.003))
-                    stack.callback(os.kill, c.pid, signal.SIGCONT)
                 assert c.open(target).code == 0
                 moved = c.move()
                 assert moved.code == 0, moved
