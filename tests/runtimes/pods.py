@@ -199,15 +199,19 @@ class Pods:
                 self.cri.remove(pod)
         self.end_containerd()
         self.cri.close()
-        tops = [*Path("/sys/fs/cgroup").glob(f"**{self.cgroup}")]
-        inside = {int(pid) for top in tops for path in top.rglob("cgroup.procs") for pid in path.read_text().split()}
+        groups = self._cgroups()
+        inside = {pid for group in groups for pid in _processes_in(group)}
         for pid in processes(RUN) | inside:  # shims, and sandboxes that failed to start: containerd leaves both
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not processes(RUN), "no shim is left")
-        for top in tops:
-            for path in sorted([top, *(each for each in top.rglob("*") if each.is_dir())], reverse=True):
-                wait_until(lambda path=path: _is_removed(path), f"{path} can be removed")
+        for path in groups:
+            wait_until(lambda path=path: _is_removed(path), f"{path} can be removed")
+
+    def _cgroups(self) -> list[Path]:
+        """Those of the pods, the innermost first; os.walk passes over those that other tests remove meanwhile."""
+        walked = (Path(path) for path, _, _ in os.walk("/sys/fs/cgroup", topdown=False))
+        return [path for path in walked if self.cgroup[1:] in path.parts]
 
     # ---- containerd ----
 
@@ -328,6 +332,12 @@ def _ended(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)  # it has its own session
     return process.wait(30)
+
+
+def _processes_in(cgroup: Path) -> set[int]:
+    with contextlib.suppress(OSError):  # it may be removed meanwhile
+        return {int(pid) for pid in (cgroup / "cgroup.procs").read_text().split()}
+    return set()
 
 
 def _is_removed(path: Path) -> bool:
