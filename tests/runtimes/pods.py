@@ -275,9 +275,10 @@ class Pods:
         """Whether the plugin has."""
         return self.plugin is not None and self.plugin.poll() is not None
 
-    def is_traced(self) -> bool:
-        """Whether it runs under strace."""
-        return self.plugin is not None and isinstance(self.plugin.args, list) and "strace" in self.plugin.args
+    def is_dead(self) -> bool:
+        """Whether it does not run any more; strace, which it may run under, ends after it."""
+        straces = processes("strace\0-f")
+        return not processes(f"--socket\0{NRI}") - straces
 
     # ---- pods ----
 
