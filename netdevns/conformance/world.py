@@ -106,7 +106,7 @@ class Listener:
         """The messages since the last call."""
         return [message for data in _queued(self.raw) for message in wire.messages(data)]
 
-    def until(self, wanted: Callable[[wire.Message], bool], timeout_s: float = 5) -> list[wire.Message]:
+    def until(self, wanted: Callable[[wire.Message], bool], timeout_s: float = 60) -> list[wire.Message]:
         """The messages up to a wanted one, which is the last. Raises SetupFailed if none arrives in time."""
         end = time.monotonic() + timeout_s
         found: list[wire.Message] = []

@@ -19,7 +19,7 @@ NODAD = uapi.IFA_F_NODAD
 IFF_RUNNING = 0x40  # linux/if.h
 MAC = bytes((2, 0, 0, 0, 0, 1))
 OWN = "fe80::ff:fe00:1"  # the kernel's link-local address for this MAC
-LINGER_S = 5.0
+LINGER_S = 60.0
 GLOBAL = "2001:db8::1/64"
 
 

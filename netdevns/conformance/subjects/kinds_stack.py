@@ -16,7 +16,7 @@ from .links import HAND_MAC
 EVENT = "the driver's NETDEV_UNREGISTER: vlan_device_event, macvlan_device_event, ipvlan_device_event, ..."
 FILL = "net/core/rtnetlink.c, rtnl_fill_link_netnsid; dev_get_iflink"
 IFLA_CARRIER = 33
-DEFERRED_S = 0.2
+DEFERRED_S, WATCH_S = 10.0, 0.2  # for a change that is expected; for one that is not
 THREE = ("vlan", "macvlan", "ipvlan")
 STACKED = {name: (KINDS[name],) for name in (*THREE, "macvtap", "vxlan-over", "macsec")}
 ORDERS = (*product(THREE, ("upper", "lower")), ("vxlan-over", "upper"), ("macsec", "upper"))
@@ -63,12 +63,13 @@ def state(world: World, device: Device) -> str:
     return world.place(device).rpartition(" ")[2]
 
 
-def settled(world: World, device: Device, before: str) -> str:
-    """The state of an upper device after its lower one has changed.
+def settled(world: World, device: Device, before: str, lower: str = "down") -> str:
+    """The state of an upper device after its lower one has changed to `lower`.
 
     From 7.x on, a VLAN follows its lower device from a work queue, possibly after the ack; other kinds follow at once.
     """
-    end = time.monotonic() + (DEFERRED_S if device.kind == b"vlan" else 0)
+    wait_s = WATCH_S if before == lower else DEFERRED_S
+    end = time.monotonic() + (wait_s if device.kind == b"vlan" else 0)
     while (now := state(world, device)) == before and time.monotonic() < end:
         time.sleep(0.002)
     return now
@@ -217,7 +218,7 @@ def lower_back(world: World, make: Make, up: bool) -> Value:
     must_go(world, below, back=True)
     states.append(settled(world, above, states[-1]))
     world.source.must(set_link(world.source.known(below.name).ifindex, up=True))
-    states.append(settled(world, above, states[-1]))
+    states.append(settled(world, above, states[-1], "up"))
     return states
 
 

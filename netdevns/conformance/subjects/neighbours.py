@@ -26,7 +26,7 @@ NUD_REACHABLE, NUD_STALE = 0x02, 0x04
 STATES = {NUD_REACHABLE: "reachable", NUD_STALE: "stale", uapi.NUD_NOARP: "noarp", uapi.NUD_PERMANENT: "permanent"}
 MAC = bytes((2, 0, 0, 0, 0, 9))
 IPS = ("10.0.0.9", "2001:db8::9")
-LINGER_S = 5.0
+LINGER_S = 60.0
 NTF_ROUTER = 0x80
 
 KINDS: dict[str, tuple[int, int]] = {  # state, flags

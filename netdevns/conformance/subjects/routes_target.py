@@ -18,7 +18,7 @@ SYNC = "net/ipv4/fib_semantics.c, fib_sync_down_dev and fib_sync_up; net/ipv6/ro
 CONFIG = "net/ipv4/fib_frontend.c, rtm_to_fib_config; net/ipv6/route.c, rtm_to_fib6_config"
 
 ONLINK = uapi.RTNH_F_ONLINK
-LINGER_S = 5.0
+LINGER_S = 60.0
 CACHEINFO = Struct("=8I")  # struct rta_cacheinfo
 
 # family, destination, gateway over eth1, over eth2, eth1's address
