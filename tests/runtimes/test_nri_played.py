@@ -64,7 +64,7 @@ class Played:
     def end(self, number: int = signal.SIGTERM) -> int:
         assert self.plugin is not None
         os.killpg(self.plugin.pid, number)
-        return self.plugin.wait(30)
+        return self.plugin.wait(60)
 
     def remove_namespace(self) -> None:
         """As a runtime does at a pod's end."""
@@ -251,18 +251,18 @@ def test_living_pods_are_left_alone(played: Played, listed: bool) -> None:
 
 
 def test_answers_in_time(played: Played) -> None:
-    """Whatever the kernel takes: within the runtime's 2 s the sandbox is answered, and a container refused."""
-    played.start("--allow", "eth*", under=delayed(700))
-    with played.connected(timeout_ms=2000) as runtime:
+    """Whatever the kernel takes: within the runtime's 6 s the sandbox is answered, and a container refused."""
+    played.start("--allow", "eth*", under=delayed(2100))
+    with played.connected(timeout_ms=6000) as runtime:  # it answers at 5.1 s
         assert runtime.call("RunPodSandbox", encoded({1: played.pod()})) == OK
         for _ in range(5):  # of which a busy machine may delay some
             begin = time.monotonic()
             assert runtime.call("CreateContainer", encoded({1: played.pod()})).code == messages.DEADLINE
             took_s = time.monotonic() - begin
-            assert took_s > 1.5
-            if took_s < 2:
+            assert took_s > 4.5
+            if took_s < 6:
                 break
-        assert took_s < 2
+        assert took_s < 6
     played.end(signal.SIGKILL)
 
 
@@ -319,10 +319,11 @@ def test_in_a_container(played: Played) -> None:
 
 def test_ends_in_the_middle(played: Played) -> None:
     """SIGTERM during a move: it is done, and answered."""
-    played.start("--allow", "eth*", under=delayed(20))
+    played.start("--allow", "eth*", under=delayed(60))
+    records = played.machine.path("/run/netdevns/txn")
     with played.connected() as runtime:
         runtime.send("RunPodSandbox", encoded({1: played.pod()}))
-        time.sleep(0.2)
+        wait_until(lambda: records.exists() and any(records.iterdir()), "the move begins")
         (child,) = (
             int(pid) for pid in os.listdir("/proc") if pid.isdigit() and f"\t{played.plugin.pid}\n" in status(pid)
         )
@@ -331,7 +332,7 @@ def test_ends_in_the_middle(played: Played) -> None:
         with pytest.raises(EOFError):
             runtime.receive()
     assert played.namespace.names() == DEVICES
-    assert played.plugin.wait(30) == 0
+    assert played.plugin.wait(60) == 0
 
 
 def status(pid: str) -> str:
