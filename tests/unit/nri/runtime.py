@@ -59,10 +59,19 @@ class Connected:
 
     def send(self, method: str, payload: bytes = b"", service: str = messages.PLUGIN_SERVICE) -> int:
         """Calls the plugin; returns the call's number."""
-        number, self._number = self._number, self._number + 2
-        data = Request(service, method, payload).encode()
-        self.socket.sendall(Frame(framing.PLUGIN, number, framing.REQUEST, data).packed())
+        (number,) = self.send_at_once((method, payload), service=service)
         return number
+
+    def send_at_once(self, *calls: tuple[str, bytes], service: str = messages.PLUGIN_SERVICE) -> list[int]:
+        """Calls the plugin with methods and payloads, none of which waits for another; returns the calls' numbers."""
+        numbers, frames = [], []
+        for method, payload in calls:
+            data = Request(service, method, payload).encode()
+            frames.append(Frame(framing.PLUGIN, self._number, framing.REQUEST, data).packed())
+            numbers.append(self._number)
+            self._number += 2
+        self.socket.sendall(b"".join(frames))
+        return numbers
 
     def call(self, method: str, payload: bytes = b"", service: str = messages.PLUGIN_SERVICE) -> Response:
         """Calls the plugin, and waits for the answer."""

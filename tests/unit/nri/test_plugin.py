@@ -176,8 +176,11 @@ def test_ends_although_the_runtime_is_patient(runtime: Runtime) -> None:
     with runtime.connected() as connected:
         connected.registered()
         assert connected.call("Configure", encoded({5: 3_600_000})).code == 0
-        first = connected.send("Synchronize", encoded({1: pod("/proc/1/ns/net", eth1="") + encoded({9: 1})}) * 4000)
-        assert connected.call("CreateContainer", encoded({1: pod("/proc/1/ns/net")})) == OK  # all of it is read by then
+        settle = encoded({1: pod("/proc/1/ns/net", eth1="") + encoded({9: 1})}) * 4000
+        create = encoded({1: pod("/proc/1/ns/net")})
+        first, second = connected.send_at_once(("Synchronize", settle), ("CreateContainer", create))
+        answer = connected.receive()
+        assert (answer.stream, Response.decode(answer.data)) == (second, OK)  # all is read by then
         assert runtime.end()[0] == 0
         answer = connected.receive()
         assert (answer.stream, Response.decode(answer.data)) == (first, OK)
