@@ -11,7 +11,7 @@ import itertools
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from netdevns.oci import units
@@ -19,6 +19,7 @@ from tests.support import rawdump
 from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
 from tests.support.readme import DOCS
+from tests.support.restored import State
 
 from .container import ENV
 from .debian import TIMEOUT_S, Host
@@ -29,6 +30,7 @@ ADDRESSES, ROUTE = ("192.0.2.10/24", "2001:db8::10/64"), "203.0.113.0/24 via 192
 WIRE, SERVER, LEASES = "lan1", "198.51.100.1/24", "198.51.100.100,198.51.100.200,1h"
 BLUE = "blue"
 HOME_S = 1.0
+LATE_S = 30.0  # for what is expected: a lease, or the state that networkd writes when it has time
 WAYS = {
     "moved": "netdevns moves it back (`prepare --undo`)",
     "returned": f"it comes as from a namespace that has ended, and {HOME_S:.0f} s later `netdevns return` restores it",
@@ -243,14 +245,27 @@ class Scene:
         shown = self.host.net.ip_json("address show scope global")
         return frozenset(f"{a['local']}/{a['prefixlen']}" for link in shown for a in link["addr_info"] if a)
 
-    def play(self, way: str, watch_s: float) -> Round:
-        """One round; `way`: one of WAYS; `watch_s`: seconds for which the device is watched when it is restored."""
+    def play(self, way: str, watch_s: float, wanted: Callable[[Round], bool] = bool) -> Round:
+        """One round.
+
+        Args:
+            way: One of WAYS.
+            watch_s: Seconds for which the device is watched when it is restored.
+            wanted: What is expected, anything by default; it may be seen some LATE_S later.
+        """
         before, had = self.host.net.dump(), self._addresses()
         named, offered = len(self._names.read_text()), len(self._offers.read_text())
         self.leave()
         error = self.come_home(way)
         time.sleep(watch_s)
         self.settle_udev()
+        end = time.monotonic() + LATE_S
+        while not wanted(seen := self._seen(before, had, named, offered, error)) and time.monotonic() < end:
+            time.sleep(0.1)
+        return seen
+
+    def _seen(self, before: State, had: frozenset[str], named: int, offered: int, error: str) -> Round:
+        """What has happened since: `named` and `offered` are how much of the logs is older."""
         names = [DEVICE, *re.findall(r"^\d+: ([^:@]+)[:@]", self._names.read_text()[named:], re.MULTILINE)]
         said, have = self._offers.read_text()[offered:], self._addresses()
         return Round(
@@ -285,14 +300,20 @@ class Scene:
 
 
 def play(
-    daemon: Daemon, files: Mapping[str, str], way: str, count: int, watch_s: float, is_bare: bool = False
+    daemon: Daemon,
+    files: Mapping[str, str],
+    way: str,
+    count: int,
+    watch_s: float,
+    is_bare: bool = False,
+    wanted: Callable[[Round], bool] = bool,
 ) -> Iterator[Round]:
     """Plays rounds; the same daemon and device stay as long as nothing is harmed."""
     with contextlib.ExitStack() as stack:
         scene = None
         for _ in range(count):
             scene = scene or stack.enter_context(Scene(daemon, files, is_bare))
-            seen = scene.play(way, watch_s)
+            seen = scene.play(way, watch_s, wanted)
             yield seen
             if seen.is_harmed:
                 stack.close()
