@@ -63,7 +63,7 @@ class Attacks(OnScene[Scene]):
         end, wrong = self._fault_verdict(ended)
         if end == REPORTED:
             # Its record is kept: where nothing fails any more, all can still be put back.
-            finish(self.scene.command(self.engine, *RECOVER))
+            finish(self.scene.recovery(self.engine))
             # Known: a macvlan that was home and up before its lower came has lost its MAC in the lower's filter.
             left = self.scene.differences(self.scene.before, shown=plain)
             wrong += [f"after a recovery: {line}" for line in left]
@@ -137,7 +137,7 @@ class Attacks(OnScene[Scene]):
         """All is as before or complete after `netdevns recover`, and no record is left."""
         untouched = not self.scene.differences(self.scene.before, timeout_s=0)
         other = "reference" if self.engine == "native" else "native"
-        out, err, code = finish(self.scene.command(other, *RECOVER))
+        out, err, code = finish(self.scene.recovery(other))
         ended = Ended(code, out, err, [], 0, 0)
         changed = self.scene.differences(self.scene.before, self.complete)
         end, wrong = ("neither" if changed else AS_BEFORE if untouched else UNDONE), changed
@@ -146,7 +146,7 @@ class Attacks(OnScene[Scene]):
         if (code, err) != (0, ""):
             wrong += ["recover failed"]
         if make_old([name for name in (os.listdir(RECORDS) if RECORDS.exists() else []) if name.startswith(".")]):
-            finish(self.scene.command(other, *RECOVER))
+            finish(self.scene.recovery(other))
         records = clear_records()
         if records:
             wrong += [f"left in {RECORDS}: {records}"]

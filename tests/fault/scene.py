@@ -7,6 +7,7 @@ import sys
 
 from tests.support import scene
 from tests.support.namespaces import named
+from tests.support.processes import PATIENT
 
 # Addresses of both families, a label, routes, a neighbour, an alternative name, sysctls; a bridge port; a device on top
 # of another one that moves with it. All numbers are given, so that scenes are equal.
@@ -62,3 +63,7 @@ class Scene(scene.Scene):
     def command(self, engine: str, *words: str, under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """Starts `netdevns WORD ...`."""
         return self.start([sys.executable, "-m", "netdevns", *words], under=under, NETDEVNS_ENGINE=engine)
+
+    def recovery(self, engine: str) -> subprocess.Popen[str]:
+        """Starts `netdevns recover --json`, patiently: port1 may get its carrier late."""
+        return self.start([*PATIENT, "recover", "--json"], NETDEVNS_ENGINE=engine)
