@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import netdevns
 from netdevns.engine import lookups
 from netdevns.recovery import loans
 from tests.support.namespaces import Namespace
+from tests.support.processes import PATIENT
 from tests.support.restored import assert_equal_soon, differences
 
 from .nic import NIC, is_known_by_hardware, set_up, wait_for_its_return, without_map
@@ -40,10 +41,10 @@ def here() -> Iterator[Namespace]:
     assert not LOANS.exists() or [*LOANS.iterdir()] == []
 
 
-def netdevns(*arguments: str, stdin: object = None) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "netdevns", *arguments]
+def netdevns(*arguments: str, stdin: object = None, start: Sequence[str] = PATIENT) -> subprocess.CompletedProcess[str]:
     data = "" if stdin is None else json.dumps(stdin)
-    return subprocess.run(argv, input=data, cwd=TOP, capture_output=True, text=True, timeout=60, check=False)
+    argv = [*start, *arguments]
+    return subprocess.run(argv, input=data, cwd=TOP, capture_output=True, text=True, timeout=120, check=False)
 
 
 @dataclass
@@ -61,9 +62,9 @@ class Container:
         """The createRuntime hook."""
         return netdevns("hook", "createRuntime", stdin=self.state(status="creating", pid=self.process.pid))
 
-    def poststop(self) -> subprocess.CompletedProcess[str]:
+    def poststop(self, start: Sequence[str] = PATIENT) -> subprocess.CompletedProcess[str]:
         """The poststop hook; runc's state has no pid by then."""
-        return netdevns("hook", "poststop", stdin=self.state(status="stopped"))
+        return netdevns("hook", "poststop", stdin=self.state(status="stopped"), start=start)
 
     def run(self, script: str) -> None:
         """What the container does, with all rights over its namespace."""
@@ -239,14 +240,14 @@ def test_live_namespace(here: Namespace, tmp_path: Path) -> None:
         assert_done(mine.create())
         fd = os.open(f"/proc/{mine.process.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         mine.kill()
-        done = mine.poststop()
+        done = mine.poststop(start=(sys.executable, "-m", "netdevns"))  # waits for nothing that will come
         assert done.returncode == 0
         assert f"{NIC}: its network namespace still exists; the device stays there" in done.stderr
         assert NIC not in here.links()
         done = netdevns("return", "other")
         assert (done.returncode, "nothing is on loan to other, but to" in done.stdout) == (0, True)
         os.close(fd)
-        assert "undone: restored" in netdevns("return", "c1", "--wait", "5").stdout
+        assert "undone: restored" in netdevns("return", "c1", "--wait", "60").stdout
     assert_home(before, here)
 
 
@@ -263,7 +264,7 @@ def test_poststop_before_the_end(here: Namespace, tmp_path: Path) -> None:
             time.sleep(1)
             assert hook.poll() is None
             mine.kill()
-            assert hook.wait(30) == 0
+            assert hook.wait(60) == 0
     assert_home(before, here)
 
 
@@ -274,6 +275,7 @@ def test_next_hook_completes_it(here: Namespace, tmp_path: Path) -> None:
         assert_done(crashed.create())
         crashed.run(CHANGES["mtu"])
         crashed.kill()
+    wait_for_its_return(here, "net0")
     with container(tmp_path, id_="c2") as mine:
         assert_done(mine.create())
         assert [path.name for path in LOANS.iterdir()] == ["c2"]
@@ -297,7 +299,7 @@ def test_killed_hook(here: Namespace, tmp_path: Path) -> None:
                 time.sleep(delay_s)
                 hook.send_signal(signal.SIGKILL)
             wait_for_its_return(here, "net0")
-            assert netdevns("return", "--wait", "5").returncode == 0
+            assert netdevns("return", "--wait", "60").returncode == 0
         assert_home(before, here)
 
 
@@ -396,7 +398,7 @@ def test_master(here: Namespace, tmp_path: Path) -> None:
             assert_done(mine.create())
             here.ip("link del br0")
             mine.kill()
-            done = netdevns("return", "--wait", "5")
+            done = netdevns("return", "--wait", "60")
         assert done.returncode == 0
         assert "cannot be restored: master br0: deleted" in done.stdout
     finally:

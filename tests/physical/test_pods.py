@@ -42,7 +42,7 @@ def runtime() -> Iterator[Runtime]:
 
 def synchronized(connected: Connected, listed: bytes = b"") -> None:
     connected.registered()
-    connected.call("Configure", encoded({2: "played"}))
+    connected.call("Configure", encoded({2: "played", 5: 20_000}))  # a busy machine may not move it in 2 s
     assert connected.call("Synchronize", listed) == OK
 
 
