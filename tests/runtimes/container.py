@@ -21,7 +21,7 @@ from tests.support.processes import wait_until
 
 # Its name: cgroups are the machine's, and other tests run beside this one.
 CONTAINER = f"netdevns-{secrets.token_hex(4)}"
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # runc's place, and ip's; an ordinary user's PATH has none of them
 ENV = {
     "PATH": f"{os.environ.get('PATH', os.defpath)}:{SBIN}",
@@ -82,7 +82,7 @@ def furnish(host: Namespace) -> None:
     host.wait_until_quiet()
 
 
-def cable(host: Namespace, devices: Iterable[str], lines: str, patience_s: float = 10) -> None:
+def cable(host: Namespace, devices: Iterable[str], lines: str, patience_s: float = 60) -> None:
     """Devices with a cable each (wire1, wire2, ...), UP, then `lines` for ip(8); nothing changes there any more."""
     host.sysctl("ipv6/conf/default/accept_dad", 0)
     made = []

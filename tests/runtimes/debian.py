@@ -16,7 +16,7 @@ from .container import ENV, NETDEVNS
 
 TREE = Path(__file__).parents[2] / ".cache/daemons/packages"  # tools/daemons_fetch.py
 ROOT = "/run/debian/root"
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 ENVIRON = ENV | {"SYSTEMD_IGNORE_CHROOT": "1"}
 
 SCRIPT = f"""

@@ -234,7 +234,7 @@ class Containerd(Player):
         with log.open("wb") as file, self.machine.popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file) as it:
             try:
                 answers = lambda: self._ctr("version").returncode == 0 or it.poll() is not None  # noqa: E731
-                wait_until(answers, "containerd answers", 20)
+                wait_until(answers, "containerd answers", 120)
                 if it.poll() is not None:
                     raise NotHere(f"containerd does not start: {log.read_text().strip().splitlines()[-1]}")
                 yield

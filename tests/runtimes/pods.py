@@ -29,6 +29,7 @@ RUN = "/run/containerd"
 SOCKET = f"{RUN}/containerd.sock"
 NRI = "/run/nri/nri.sock"
 IMAGE = "localhost/pause:1"
+START_S = 120  # of containerd, or of the plugin under strace
 PREFIX = "org.netdevns.device."
 PREPARE = " && ".join(
     [
@@ -228,7 +229,7 @@ class Pods:
         words = ["env", path, "TMPDIR=/run/tmp", containerd, "--config", "/run/containerd.toml"]
         with log:
             self.containerd = self.machine.popen(words, stdout=log, stderr=log)
-        wait_until(self.cri.is_ready, "containerd takes pods", 30)
+        wait_until(self.cri.is_ready, "containerd takes pods", START_S)
 
     def end_containerd(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Ends containerd; its pods live on."""
@@ -249,7 +250,7 @@ class Pods:
         with log:
             words = [*under, *NETDEVNS, "nri", "--socket", NRI, *arguments]
             self.plugin = self.machine.popen(words, stdout=log, stderr=log)
-        wait_until(lambda: self.is_connected(before), "the plugin is connected", 20)
+        wait_until(lambda: self.is_connected(before), "the plugin is connected", START_S)
 
     def is_connected(self, before: int) -> bool:
         assert self.plugin is not None
@@ -263,7 +264,7 @@ class Pods:
     def end_plugin(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ends the plugin; returns its exit code."""
         code = _ended(self.plugin, number) if self.plugin is not None else 0
-        wait_until(lambda: not processes(f"--socket\0{NRI}"), "the plugin ends, also where strace has ended first", 30)
+        wait_until(lambda: not processes(f"--socket\0{NRI}"), "the plugin ends, also where strace has ended first")
         self.plugin = None
         return code
 
@@ -332,7 +333,7 @@ class Pods:
 def _ended(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)  # it has its own session
-    return process.wait(30)
+    return process.wait(60)
 
 
 def _processes_in(cgroup: Path) -> set[int]:

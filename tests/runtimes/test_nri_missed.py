@@ -150,7 +150,7 @@ def test_two_plugins(pods: Pods) -> None:
             pods.cri.remove(pod)
     assert first is not None
     os.killpg(first.pid, signal.SIGTERM)
-    assert first.wait(20) == 0
+    assert first.wait(60) == 0
 
 
 @pytest.mark.parametrize("pods", SUITES, indirect=True)
