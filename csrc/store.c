@@ -266,14 +266,14 @@ int nd_record_read(const struct nd_record *record, struct nd_recovered *found, s
 	return code;
 }
 
-static int older(const void *a, const void *b)
+static int newer(const void *a, const void *b)
 {
 	const struct nd_record_file *const x = a, *const y = b;
 
 	if (x->written_s != y->written_s)
-		return x->written_s < y->written_s ? -1 : 1;
+		return x->written_s > y->written_s ? -1 : 1;
 	if (x->written_ns != y->written_ns)
-		return x->written_ns < y->written_ns ? -1 : 1;
+		return x->written_ns > y->written_ns ? -1 : 1;
 	return strcmp(x->name, y->name);
 }
 
@@ -336,7 +336,7 @@ int nd_record_list(struct nd_record_list *list, int dirfd, struct nd_err *err)
 		return nd_err_set(err, ND_STEP_NONE, code, "the directory cannot be read");
 	}
 	if (list->count)
-		qsort(list->files, list->count, sizeof *list->files, older);
+		qsort(list->files, list->count, sizeof *list->files, newer);	/* of two that name a device, the older has its first state */
 	err->code = 0;
 	return 0;
 }

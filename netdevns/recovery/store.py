@@ -147,12 +147,14 @@ class Journal:
     def crashed(
         self, only: Collection[str] | None = None, wait: Callable[[], bool] = lambda: False
     ) -> Iterator[Record]:
-        """The unlocked records, oldest first; each is locked until the caller closes it.
+        """The unlocked records; each is locked until the caller closes it.
+
+        The newest first: where two records name a device, the older one has its first state.
 
         `only`: records with these names. `wait`: waits a moment for a locked one; returns False when time is up.
         """
         names = [name for name in self.names() if only is None or name in only or name.startswith(".")]
-        for written_s, name in self.by_age(names):
+        for written_s, name in reversed(self.by_age(names)):
             if name.startswith(".") and time.time() - written_s < BEING_WRITTEN_S:
                 continue
             record = Record(self, name, -1)

@@ -452,13 +452,13 @@ def test_record_that_python_holds_is_passed_over(ask: Ask, batch: Batch, records
         held.close()
 
 
-def test_oldest_record_comes_first(ask: Ask, records: Path) -> None:
-    """As they were written, and not as they are called."""
+def test_newest_record_comes_first(ask: Ask, records: Path) -> None:
+    """By their time and not their names: where two name a device, the older one has its first state."""
     for name, age_s in (("b", 30), ("c", 20), ("a", 10)):
         (records / name).write_bytes(b"")
         os.utime(records / name, (time.time() - age_s,) * 2)
     printed = ask("walk", records, lines="close\n" * 3)
-    assert printed == [f"{-errno.EBADMSG} {name} it is truncated" for name in "bca"]
+    assert printed == [f"{-errno.EBADMSG} {name} it is truncated" for name in "acb"]
 
 
 def test_unnamed_rests_are_removed(ask: Ask, records: Path) -> None:

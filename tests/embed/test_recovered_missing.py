@@ -108,3 +108,26 @@ def test_target_of_a_missing_device_ends(
     assert (answer.code, answer.report) == (0, f"eth1: gone: in neither namespace: {text}\n"), answer
     assert list(folder.iterdir()) == []
     assert third.names() == {"net1"}
+
+
+@pytest.mark.parametrize("by_c", [True, False], ids=["C", "Python"])
+def test_two_records_of_one_device(sides: tuple[Namespace, Namespace], c: Driver, folder: Path, by_c: bool) -> None:
+    """The newer record is undone first: the device gets the state of the older one, and its first name.
+
+    C moves a device that is named in a record of the folder, here one whose undo was not complete.
+    """
+    host, target = sides
+    before, ifindex = host.dump(), host.links()["eth0"].ifindex
+    killed(target, folder, {"eth0": "net0"})
+    target.ip("link set net0 name other")
+    target.give("other", host, ifindex)
+    killed(target, folder, {"other": "net1"})
+    if by_c:
+        answer = c.recover(folder, undo_complete=True)
+        assert (answer.code, answer.report) == (0, "other: restored\neth0: restored\n"), answer
+    else:
+        for path in folder.iterdir():
+            path.rename(f"{path}.undo")  # as where the container did not start
+        assert [each.device for each in netdevns.recover(folder.parent)] == ["other", "eth0"]
+    assert_equal_soon(before, host)
+    assert list(folder.iterdir()) == []
