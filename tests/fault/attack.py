@@ -24,8 +24,8 @@ CALLS = {
     "recvmmsg": ("recvmmsg",),
     "sockets": ("socket", "bind", "getsockname", "setsockopt", "getsockopt", "setns"),
     "files": ("read", "write", "pread64", "openat", "close", "fcntl", "flock", "lseek", "ioctl", "newfstatat",
-              "fstat", "stat", "lstat", "statx",
-              "getdents64", "readlink", "mkdir", "mkdirat", "rename", "renameat", "linkat", "unlink", "unlinkat", "pwrite64"),
+              "fstat", "stat", "lstat", "statx", "readlink",
+              "getdents64", "mkdir", "mkdirat", "rename", "renameat", "linkat", "unlink", "unlinkat", "pwrite64"),
     "memory": ("mmap", "getrandom"),
 }  # fmt: skip
 ERRORS = ("ENOBUFS", "ENOMEM", "EINTR", "EIO", "EPERM", "EAGAIN")
