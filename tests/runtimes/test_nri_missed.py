@@ -113,7 +113,7 @@ def test_containerd_restarts(pods: Pods, number: signal.Signals) -> None:
         pods.cri.remove(pod)
         wait_until(lambda: "eth1" in pods.machine.host.names(), "it is restored")
         words = "the runtime has removed its network namespace without a call; its devices are restored"
-        assert f"pod default/web: {words}" in pods.said()
+        wait_until(lambda: f"pod default/web: {words}" in pods.said(), "the plugin says so")
         pod = pods.cri.run("web", NET0)
         assert pods.links(pod) == {"net0"}
         pods.cri.stop(pod)
@@ -180,7 +180,8 @@ def test_stopped_plugin(pods: Pods) -> None:
             os.killpg(pods.plugin.pid, signal.SIGCONT)
         wait_until(lambda: pods.is_connected(before), "the plugin connects again")
         wait_until(lambda: pods.links(pod) == {"net0"}, "the pod has its device")
-        assert "containers may have started without devices" in pods.said() or COMPLETED in pods.said()
+        said = ("containers may have started without devices", COMPLETED)
+        wait_until(lambda: any(words in pods.said() for words in said), "the plugin says so")
         pods.cri.stop(pod)
 
 
