@@ -65,7 +65,7 @@ def test_names_of_any_byte(host: Namespace, target: Namespace, c: Driver, name: 
     to_and_fro(c, host, target, {text: "net1", "eth2": text})
 
 
-@pytest.mark.parametrize("way", ["gcc", "musl"])
+@pytest.mark.parametrize("way", ["gcc", pytest.param("musl", marks=pytest.mark.thorough)])
 def test_stack(sides: tuple[Namespace, Namespace], tmp_path: Path, way: str) -> None:
     """120 KiB, as netdevns.h says, suffice for an undo and a recovery of devices that were renamed and renumbered."""
     host, target = sides

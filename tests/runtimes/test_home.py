@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -251,6 +252,7 @@ def test_interrupted_after_a_return(host: Namespace, machine: Machine, bundle: B
         namespace.give("net0", host)  # as the kernel would return a NIC
         held = machine.path(f"{LOANS}/c9")
         shutil.copy(machine.path(f"{LOANS}/c1"), held)
+        os.utime(held, (0, 0))  # the oldest is the last
         with held.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             argv = [*hook_words(), "createRuntime"]
