@@ -74,7 +74,7 @@ def return_devices(
         One `Recovered` for each device; "kept": not restored completely, and the loan is kept. One without a device for
         a loan that another process holds.
     """
-    for _, name in reversed(opened.by_age(names)):
+    for _, name in opened.newest_first(names):
         records = opened.crashed({name}, patience.wait)
         results = [*each_of(records, None, lambda record, _: _returned(record, is_wanted, how))]
         yield from results

@@ -154,7 +154,7 @@ class Journal:
         `only`: records with these names. `wait`: waits a moment for a locked one; returns False when time is up.
         """
         names = [name for name in self.names() if only is None or name in only or name.startswith(".")]
-        for written_s, name in reversed(self.by_age(names)):
+        for written_s, name in self.newest_first(names):
             if name.startswith(".") and time.time() - written_s < BEING_WRITTEN_S:
                 continue
             record = Record(self, name, -1)
@@ -217,9 +217,9 @@ class Journal:
         """The file names in the folder, in any order."""
         return os.listdir(self.fd)
 
-    def by_age(self, names: Iterable[str]) -> list[tuple[float, str]]:
-        """Time of writing and name of each, oldest first."""
-        return sorted((self._written_s(name), name) for name in names)
+    def newest_first(self, names: Iterable[str]) -> list[tuple[float, str]]:
+        """Time of writing and name of each."""
+        return sorted(((self._written_s(name), name) for name in names), reverse=True)
 
     def _written_s(self, name: str) -> float:
         try:
