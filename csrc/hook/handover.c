@@ -18,7 +18,7 @@
 
 extern char **environ;
 
-/* The state in a pipe. A descriptor, or -1: a pipe has no room for it. */
+/* The state in a pipe, which has room for 64 KiB. A descriptor, or -1. */
 static int in_pipe(const char *state, size_t len)
 {
 	int ends[2], code;
@@ -44,7 +44,7 @@ static int in_file(const char *state, size_t len)
 	return -1;
 }
 
-/* Provides the state on stdin again: in a pipe, as RLIMIT_FSIZE limits every file; a state of more than 64 KiB needs one. */
+/* Provides the state on stdin again: in a pipe, as RLIMIT_FSIZE limits every file; in a file if a pipe has no room for it. */
 static int put_on_stdin(const char *state, size_t len)
 {
 	int fd = in_pipe(state, len), code;

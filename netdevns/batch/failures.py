@@ -34,7 +34,7 @@ WORDS_OF_ALL = {
 }
 # The namespace of such an exchange: named where no single device is at fault.
 IN_SOURCE, IN_TARGET = ("open", "snapshot", "down", "watch"), ("move", "replay", "carry", "verify")
-# Its process or its path: the text says all.
+# The target has lost its process or its path: the text of the failure says all.
 ENDED = ("process", "target")
 
 

@@ -72,14 +72,16 @@ exit codes: 0 no error; 1 an error, which the output names with its remedy
 RECOVER = """\
 Undoes the moves whose processes were killed: finds each device of each record
 in /run/netdevns/txn that no process holds, and restores it, or leaves it in the
-target if the whole move was complete. Can be repeated. The next move of the
-same devices also does this.
+target if the whole move was complete. Removes the empty namespaces that a
+killed `netdevns prepare` left. Can be repeated. The next move of the same
+devices also restores them.
 
 example: is there anything to recover?
   netdevns recover --list
 
 exit codes: 0 all devices are restored, complete in the target, or gone; 3 a
-device is not restored completely, and its record is kept
+device is not restored completely, or an empty namespace is not removed: its
+record is kept, or set aside if it is damaged
 """
 RETURN = """\
 Restores host name, addresses, routes and settings of physical devices that the

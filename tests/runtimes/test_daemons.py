@@ -34,8 +34,8 @@ WATCH_S = 2.0  # a daemon that is not kept from it has a lease in less than one
 # Each way but one: NetworkManager leaves a device alone that has addresses when udev has done with it.
 HARM = [(name, way) for name in DAEMONS for way in WAYS if (name, way) != ("NetworkManager", "moved")]
 FILES = [(name, LINK) for name in DAEMONS] + [("networkd", NETWORK)]
-# As on a busy machine: netdevns has renamed the device when udev reads `address`, and the daemon, told of the device by
-# `add`, has a lease when udev comes to `move`.
+# udev is slow, as on a busy machine: it reads `address` after netdevns has renamed the device, and handles `move` after
+# the daemon has its lease. The daemon looks for the device when udev has handled `add`.
 SLOW_UDEV = {
     "/etc/udev/rules.d/10-slow.rules": "".join(
         f'SUBSYSTEM=="net", ACTION=="{action}", PROGRAM="/usr/bin/sleep {seconds}"\n'
